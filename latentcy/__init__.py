@@ -1,0 +1,1 @@
+"""Latentcy: is a diffusion pipeline still as fast, and as good, as it was?"""

@@ -1,0 +1,13 @@
+"""The one error a user sees: what was found, what was expected, what to do."""
+
+from __future__ import annotations
+
+
+class LatentcyError(Exception):
+    """A failure that the user can act on; its text has three labelled lines."""
+
+    def __init__(self, *, found: str, expected: str, do: str) -> None:
+        self.found = found
+        self.expected = expected
+        self.do = do
+        super().__init__(f"found     {found}\nexpected  {expected}\ndo        {do}")

@@ -1,0 +1,1 @@
+"""What to run: workloads, variants, devices, models and the sampler that generates."""

@@ -1,0 +1,123 @@
+"""What is generated: the published workloads, their starting noise, and prompt files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from latentcy.errors import LatentcyError
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One generation: a prompt, one seed for each image, and how it is sampled."""
+
+    name: str
+    prompt: str
+    seeds: tuple[int, ...]
+    steps: int
+    scheduler: str  # "ddim" | "pndm"
+    guidance_scale: float
+    height: int  # pixels
+    width: int  # pixels
+    repeats: int  # generations timed per measurement
+
+
+ASTRONAUT = "a photo of an astronaut riding a horse on mars"
+VASE = "a golden vase with different flowers"
+PUBLISHED_PROMPTS = (ASTRONAUT, VASE)
+
+# diffusers documentation v0.30.2, "Speed up inference": table A is one image by 50 DDIM steps,
+# table B four images by 25 PNDM steps with each generation repeated 3 times.
+_PUBLISHED = {
+    "single": {
+        "prompt": ASTRONAUT,
+        "seeds": (2023,),
+        "steps": 50,
+        "scheduler": "ddim",
+        "repeats": 1,
+    },
+    "batch": {
+        "prompt": ASTRONAUT,
+        "seeds": (2023, 2024, 2025, 2026),
+        "steps": 25,
+        "scheduler": "pndm",
+        "repeats": 3,
+    },
+}
+
+
+def workload(name: str, *, height: int, width: int, guidance_scale: float) -> Workload:
+    """The published workload `name` ("single" or "batch") at this size in pixels.
+
+    Raises LatentcyError for another name.
+    """
+    if name not in _PUBLISHED:
+        raise LatentcyError(
+            found=f"a workload named {name!r}",
+            expected=f"one of {', '.join(_PUBLISHED)}",
+            do="use one of those names",
+        )
+    return Workload(
+        name=name,
+        guidance_scale=guidance_scale,
+        height=height,
+        width=width,
+        **_PUBLISHED[name],
+    )
+
+
+def starting_latents(
+    seeds: Sequence[int], *, channels: int, height: int, width: int
+) -> torch.Tensor:
+    """Unit Gaussian noise, float32 on the CPU, [len(seeds), channels, height, width].
+
+    `height` and `width` are in latent units. Each image has its own generator, so image i
+    depends on seeds[i] alone, whatever stands beside it in the batch; being made on the CPU
+    in float32 it is the same for every variant and every device.
+    """
+    noise = [
+        torch.randn(
+            (channels, height, width),
+            generator=torch.Generator("cpu").manual_seed(seed),
+            dtype=torch.float32,
+        )
+        for seed in seeds
+    ]
+    return torch.stack(noise)
+
+
+def read_prompts(path: str | Path) -> tuple[str, ...]:
+    """The prompts in a UTF-8 text file: one a line; empty lines and '#' comments are left out.
+
+    Raises LatentcyError where the file is missing, unreadable, not UTF-8, or has no prompt.
+    """
+    expected = "a UTF-8 text file with one prompt a line ('#' starts a comment line)"
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise LatentcyError(
+            found=f"no file {path}", expected=expected, do="check the path given to --prompts"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise LatentcyError(
+            found=f"{path}, which is not UTF-8 (byte {error.start})",
+            expected=expected,
+            do="save it as UTF-8",
+        ) from None
+    except OSError as error:
+        raise LatentcyError(
+            found=f"{path}, which cannot be read ({error.strerror})",
+            expected=expected,
+            do="check the path given to --prompts and its permissions",
+        ) from None
+    lines = (line.strip() for line in text.splitlines())
+    prompts = tuple(line for line in lines if line and not line.startswith("#"))
+    if not prompts:
+        raise LatentcyError(
+            found=f"no prompt in {path}", expected=expected, do="write at least one prompt into it"
+        )
+    return prompts

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import math
 import re
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device
+from latentcy.generate.userfile import run_file
 
 DTYPES = ("float32", "float16", "bfloat16")
 GROUP_WORKLOADS = {"precision": "single", "distillation": "batch"}
@@ -210,7 +208,7 @@ def load_variants(path: str | Path) -> tuple[Variant, ...]:
         raise LatentcyError(
             found=f"no file {path}", expected=expected, do="check the path given to --variants"
         )
-    module = _run_file(path, expected)
+    module = run_file(path, expected)
     if not hasattr(module, "VARIANTS"):
         raise LatentcyError(
             found=f"no VARIANTS in {path}", expected=expected, do="define VARIANTS in it"
@@ -305,40 +303,3 @@ def _refuse_duplicates(variants: Iterable[Variant], where: str) -> None:
                 do="rename one of them",
             )
         seen.add(each.id)
-
-
-def _run_file(path: Path, expected: str) -> Any:
-    """Run `path` as a module of its own, whatever it raises told with its line."""
-    name = f"latentcy_variants_{re.sub(r'[^A-Za-z0-9]', '_', path.stem)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise LatentcyError(
-            found=f"{path}, not a .py file", expected=expected, do="rename it to end in .py"
-        )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles in the file look their module up
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        line = _line(error, path)
-        where = f"{path}, line {line}" if line else f"{path}"
-        if isinstance(error, LatentcyError):
-            raise LatentcyError(
-                found=f"{where}: {error.found}", expected=error.expected, do=error.do
-            ) from error
-        raise LatentcyError(
-            found=f"{where}: {type(error).__name__}: {error}",
-            expected=expected,
-            do="correct that line; the file has to import by itself",
-        ) from error
-    return module
-
-
-def _line(error: BaseException, path: Path) -> int | None:
-    """The last line of `path` that the error passed through; None where it named none."""
-    if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == path:
-        return error.lineno
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
-    return lines[-1] if lines else None

@@ -20,7 +20,7 @@ from diffusers import (
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 SIZE = 64  # pixels; latents are SIZE / 8
-POSITIONS = 32
+POSITIONS = 48  # enough for the published prompts, a token a letter
 WIDTH = 16
 
 
@@ -132,12 +132,17 @@ def _unet(*, layers: int, mid_block: str | None) -> UNet2DConditionModel:
 
 
 def _tiny_autoencoder() -> AutoencoderTiny:
-    return AutoencoderTiny(
+    model = AutoencoderTiny(
         encoder_block_out_channels=(4, 4, 4, 4),
         decoder_block_out_channels=(4, 4, 4, 4),
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(1, 1, 1, 1),
     )
+    last = model.decoder.layers[-1]  # drawn at random it gives one flat, nearly black colour
+    with torch.no_grad():
+        last.weight.mul_(2000.0)
+        last.bias.fill_(0.5)
+    return model
 
 
 def _scorer(tokenizer: CLIPTokenizer) -> CLIPModel:

@@ -205,15 +205,13 @@ def load_variants(path: str | Path) -> tuple[Variant, ...]:
     path = Path(path)
     expected = "a Python file that defines VARIANTS, a list of latentcy.generate.variants.Variant"
     if not path.is_file():
-        raise LatentcyError(
-            found=f"no file {path}", expected=expected, do="check the path given to --variants"
-        )
+        found, do = f"no file {path}", "check the path given to --variants"
+        raise LatentcyError(found=found, expected=expected, do=do)
     module = run_file(path, expected)
-    if not hasattr(module, "VARIANTS"):
-        raise LatentcyError(
-            found=f"no VARIANTS in {path}", expected=expected, do="define VARIANTS in it"
-        )
-    variants = module.VARIANTS
+    variants = getattr(module, "VARIANTS", None)
+    if variants is None:
+        found, do = f"no VARIANTS in {path}", "define VARIANTS in it"
+        raise LatentcyError(found=found, expected=expected, do=do)
     if not isinstance(variants, (list, tuple)):
         raise LatentcyError(
             found=f"VARIANTS of type {type(variants).__name__} in {path}",
@@ -221,11 +219,8 @@ def load_variants(path: str | Path) -> tuple[Variant, ...]:
             do="make VARIANTS a list",
         )
     if not variants:
-        raise LatentcyError(
-            found=f"an empty VARIANTS in {path}",
-            expected=expected,
-            do="put at least one Variant into it",
-        )
+        found, do = f"an empty VARIANTS in {path}", "put at least one Variant into it"
+        raise LatentcyError(found=found, expected=expected, do=do)
     for place, each in enumerate(variants):
         if not isinstance(each, Variant):
             raise LatentcyError(

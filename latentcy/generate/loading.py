@@ -1,0 +1,197 @@
+"""From a model and a variant to a pipeline that runs, with nothing left to chance."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from packaging.version import Version
+from transformers import CLIPTextModel
+
+from latentcy.errors import LatentcyError
+from latentcy.generate.device import Device, is_out_of_memory
+from latentcy.generate.models import Model, lacking
+from latentcy.generate.variants import Variant
+from latentcy.generate.weights import WEIGHTED_PARTS, fetch, read_json
+
+# What a saved config of another scheduler class may lack, at the values of Stable Diffusion v1.
+_SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "ddim": (DDIMScheduler, {"clip_sample": False}),
+    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+}
+_GROUP_SCHEDULERS = {"precision": "ddim", "distillation": "pndm"}
+_DIFFUSERS_DTYPE = "dtype" if Version(diffusers.__version__).release >= (0, 40) else "torch_dtype"
+_TRANSFORMERS_DTYPE = (
+    "dtype" if Version(transformers.__version__).release >= (4, 56) else "torch_dtype"
+)
+
+
+def load_pipeline(
+    model: Model, variant: Variant, device: Device, *, scheduler: str | None = None
+) -> StableDiffusionPipeline:
+    """The model's pipeline with the variant applied, on the device, ready to be called.
+
+    `scheduler` is "ddim" or "pndm"; None takes the one of the variant's group. Only
+    safetensors are read and no foreign code is run; the safety checker is left out. The
+    variant's `prepare` hook runs last. Raises LatentcyError where weights are missing or
+    damaged, a module has not the dtype asked for, the hook raises, or this device or model
+    cannot have the variant; an exhausted memory passes through unchanged.
+    """
+    why_not = variant.refusal(device) or lacking(model, variant)
+    if why_not:
+        raise LatentcyError(
+            found=f"variant {variant.id}, which cannot run here: {why_not}",
+            expected="a variant for this device and model",
+            do="leave it out",
+        )
+    dtype = getattr(torch, variant.resolved_dtype(device))
+    folder = fetch(model.pipeline)
+    with _quiet():
+        parts = {
+            "unet": _unet(model, variant, folder, dtype),
+            "vae": _autoencoder(model, variant, folder, dtype),
+            "text_encoder": _part(
+                CLIPTextModel, folder / "text_encoder", {_TRANSFORMERS_DTYPE: dtype}
+            ),
+        }
+        pipeline = _loaded(
+            folder,
+            StableDiffusionPipeline.from_pretrained,
+            str(folder),
+            **parts,
+            **{_DIFFUSERS_DTYPE: dtype},
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        pipeline = pipeline.to(device.torch)
+    _check_dtypes(pipeline, dtype)
+    kind, settings = _SCHEDULERS[scheduler or _GROUP_SCHEDULERS[variant.group]]
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
+    pipeline.set_progress_bar_config(disable=True)
+    _prepare(pipeline, variant)
+    return pipeline
+
+
+def _unet(model: Model, variant: Variant, pipeline: Path, dtype: torch.dtype) -> torch.nn.Module:
+    distilled = variant.unet == "distilled" and model.distilled_unet is not None
+    folder = fetch(model.distilled_unet) if distilled else pipeline / "unet"
+    return _part(UNet2DConditionModel, folder, {_DIFFUSERS_DTYPE: dtype})
+
+
+def _autoencoder(
+    model: Model, variant: Variant, pipeline: Path, dtype: torch.dtype
+) -> torch.nn.Module:
+    tiny = variant.vae == "tiny" and model.tiny_vae is not None
+    folder = fetch(model.tiny_vae) if tiny else pipeline / "vae"
+    name = read_json(folder / "config.json").get("_class_name")
+    kind = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+    return _part(kind, folder, {_DIFFUSERS_DTYPE: dtype})
+
+
+def _part(kind: Any, folder: Path, dtype: dict[str, torch.dtype]) -> torch.nn.Module:
+    """One part, every weight of it read from its file.
+
+    Left to themselves the libraries draw a missing tensor at random (transformers) or leave
+    it without data (diffusers), and say so in a warning only.
+    """
+    part, report = _loaded(
+        folder,
+        kind.from_pretrained,
+        str(folder),
+        **dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise LatentcyError(
+            found=f"{len(missing)} tensor(s) missing in {folder}, such as {missing[0]}",
+            expected=f"every weight of its {kind.__name__}",
+            do="copy or download it again",
+        )
+    return part.eval()
+
+
+def _loaded(folder: Path, load: Any, *arguments: Any, **settings: Any) -> Any:
+    """`load(...)`, with whatever it raises told as a folder that does not load."""
+    try:
+        return load(*arguments, **settings)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines() or [""]
+        raise LatentcyError(
+            found=f"{folder}, which does not load ({type(error).__name__}: {lines[0]})",
+            expected="weights and configs that belong together",
+            do="save or download it again",
+        ) from error
+
+
+def _check_dtypes(pipeline: StableDiffusionPipeline, dtype: torch.dtype) -> None:
+    """Every floating-point parameter has the dtype asked for: a dropped keyword is silent."""
+    for part in WEIGHTED_PARTS:
+        for name, parameter in getattr(pipeline, part).named_parameters():
+            if parameter.is_floating_point() and parameter.dtype != dtype:
+                raise LatentcyError(
+                    found=f"{part}.{name} loaded as {parameter.dtype}",
+                    expected=f"{dtype}, as the variant says",
+                    do="report this with the versions of diffusers and transformers",
+                )
+
+
+def _prepare(pipeline: StableDiffusionPipeline, variant: Variant) -> None:
+    if variant.prepare is None:
+        return
+    try:
+        returned = variant.prepare(pipeline)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise LatentcyError(
+            found=f"prepare of variant {variant.id} raised {type(error).__name__}: {error}",
+            expected="a hook that changes the pipeline it is given",
+            do="correct the hook in the variants file",
+        ) from error
+    if isinstance(returned, diffusers.DiffusionPipeline) and returned is not pipeline:
+        raise LatentcyError(
+            found=f"prepare of variant {variant.id} returned another pipeline",
+            expected="a hook that changes the pipeline in place; what it returns is not used",
+            do="change the pipeline that it is given",
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice from the libraries while parts are loaded.
+
+    What their warnings would say of missing weights and dtypes is checked here instead.
+    """
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    before = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
+    try:
+        for each in libraries:
+            each.set_verbosity_error()
+            each.disable_progress_bar()
+        yield
+    finally:
+        for each, (verbosity, bars) in zip(libraries, before, strict=True):
+            each.set_verbosity(verbosity)
+            if bars:
+                each.enable_progress_bar()

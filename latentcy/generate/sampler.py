@@ -1,0 +1,210 @@
+"""A loaded case that generates: plainly for the clock, or observed from inside."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+
+from latentcy.errors import LatentcyError
+from latentcy.generate.device import (
+    Device,
+    free,
+    is_out_of_memory,
+    switches,
+    synchronize,
+)
+from latentcy.generate.loading import load_pipeline
+from latentcy.generate.models import Model
+from latentcy.generate.variants import Variant
+from latentcy.generate.workloads import Workload, starting_latents
+
+__all__ = ["Generation", "Sampler", "is_out_of_memory", "open_sampler"]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What came out; values are as they were born, so any of them may be NaN."""
+
+    images: np.ndarray  # [n, height, width, 3] float32, nominally 0..1, before any rounding
+    latents: np.ndarray | None = None  # [n, c, h, w] float32, as handed to the decoder
+    decoded: np.ndarray | None = None  # [n, 3, height, width] float32, raw, not clamped
+    stages: dict[str, float] | None = None  # seconds: text_encoding, denoising, decoding
+
+
+class Sampler:
+    """One model with one variant on one device, loaded, and the workload it is run on."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        variant: Variant,
+        device: Device,
+        workload: Workload,
+        pipeline: StableDiffusionPipeline,
+    ) -> None:
+        self.model = model
+        self.variant = variant
+        self.device = device
+        self.workload = workload
+        self.pipeline = pipeline
+        self._noise: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def generate(
+        self, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+    ) -> Generation:
+        """One call of the pipeline, the device idle again when it returns; nothing captured.
+
+        Without `prompts` the workload's one prompt is drawn once for each seed; with them
+        image i is prompts[i] from seeds[i]. Raises ValueError where their numbers differ.
+        """
+        seeds = tuple(self.workload.seeds if seeds is None else seeds)
+        return Generation(images=self._call(prompts, seeds))
+
+    def observe(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, batch: int = 4
+    ) -> Generation:
+        """Images of prompts[i] from seeds[i], with latents, raw decoder output and stages.
+
+        Runs `batch` images at a time and adds the seconds up. The wrappers that capture
+        synchronise the device between stages; they are gone when this returns.
+        """
+        if len(prompts) != len(seeds) or not prompts:
+            raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
+        images, latents, decoded = [], [], []
+        stages = dict.fromkeys(("text_encoding", "denoising", "decoding"), 0.0)
+        for start in range(0, len(prompts), batch):
+            part = slice(start, start + batch)
+            with self._watch(stages, latents, decoded):
+                images.append(self._call(prompts[part], tuple(seeds[part])))
+        return Generation(
+            images=np.concatenate(images),
+            latents=np.concatenate(latents) if latents else None,
+            decoded=np.concatenate(decoded) if decoded else None,
+            stages=stages,
+        )
+
+    def close(self) -> None:
+        """Let the pipeline go and give its memory back; the sampler cannot be used after it."""
+        self.pipeline = None
+        self._noise.clear()
+        free(self.device)
+
+    def _call(self, prompts: Sequence[str] | None, seeds: tuple[int, ...]) -> np.ndarray:
+        if prompts is not None and len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
+        prompt = self.workload.prompt if prompts is None else list(prompts)
+        with switches(tf32=self.variant.tf32), self._autocast():
+            output = self.pipeline(
+                prompt=prompt,
+                num_images_per_prompt=len(seeds) if prompts is None else 1,
+                height=self.workload.height,
+                width=self.workload.width,
+                num_inference_steps=self.workload.steps,
+                guidance_scale=self.workload.guidance_scale,
+                latents=self._starting_noise(seeds),
+                output_type="np",
+            )
+            synchronize(self.device)
+        return np.asarray(output.images, dtype=np.float32)
+
+    def _starting_noise(self, seeds: tuple[int, ...]) -> torch.Tensor:
+        """The seeds' noise in the UNet's dtype; the workload's own is kept on the device."""
+        if seeds in self._noise:
+            return self._noise[seeds]
+        scale = self.pipeline.vae_scale_factor
+        noise = starting_latents(
+            seeds,
+            channels=self.pipeline.unet.config.in_channels,
+            height=self.workload.height // scale,
+            width=self.workload.width // scale,
+        ).to(self.device.torch, self.pipeline.unet.dtype)
+        if seeds == self.workload.seeds:
+            self._noise[seeds] = noise
+        return noise
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        name = self.variant.resolved_autocast(self.device)
+        if name is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.kind, dtype=getattr(torch, name))
+
+    @contextlib.contextmanager
+    def _watch(
+        self, stages: dict[str, float], latents: list[np.ndarray], decoded: list[np.ndarray]
+    ) -> Iterator[None]:
+        """Time the pipeline's stages, and keep what goes into and comes out of its decoder."""
+        encoded_at = 0.0
+
+        def encode_prompt(original: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+            nonlocal encoded_at
+            started = self._now()
+            result = original(*arguments, **settings)
+            encoded_at = self._now()
+            stages["text_encoding"] += encoded_at - started
+            return result
+
+        def decode(original: Callable[..., Any], z: torch.Tensor, *rest: Any, **settings: Any):
+            started = self._now()
+            stages["denoising"] += started - encoded_at
+            result = original(z, *rest, **settings)
+            stages["decoding"] += self._now() - started
+            sample = result[0] if isinstance(result, tuple) else result.sample
+            latents.append(_array(z))
+            decoded.append(_array(sample))
+            return result
+
+        with (
+            _wrapped(self.pipeline, "encode_prompt", encode_prompt),
+            _wrapped(self.pipeline.vae, "decode", decode),
+        ):
+            yield
+
+    def _now(self) -> float:
+        """Seconds, read when the device has done what was asked of it."""
+        synchronize(self.device)
+        return time.perf_counter()
+
+
+def open_sampler(model: Model, variant: Variant, device: Device, workload: Workload) -> Sampler:
+    """Load the case. Raises LatentcyError as `load_pipeline` does, or for an impossible size."""
+    pipeline = load_pipeline(model, variant, device, scheduler=workload.scheduler)
+    scale = pipeline.vae_scale_factor
+    if workload.height % scale or workload.width % scale:
+        raise LatentcyError(
+            found=f"images of {workload.width} by {workload.height} pixels",
+            expected=f"multiples of {scale}, the autoencoder's scale",
+            do="choose another size",
+        )
+    return Sampler(
+        model=model, variant=variant, device=device, workload=workload, pipeline=pipeline
+    )
+
+
+@contextlib.contextmanager
+def _wrapped(owner: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
+    """Have owner.name(...) go through wrapper(original, ...), and put back what was there."""
+    original = getattr(owner, name)
+    own = owner.__dict__.get(name)
+
+    def through(*arguments: Any, **settings: Any) -> Any:
+        return wrapper(original, *arguments, **settings)
+
+    owner.__dict__[name] = through
+    try:
+        yield
+    finally:
+        del owner.__dict__[name]
+        if own is not None:
+            owner.__dict__[name] = own
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy()

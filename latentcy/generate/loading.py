@@ -184,7 +184,10 @@ def _quiet() -> Iterator[None]:
     What their warnings would say of missing weights and dtypes is checked here instead.
     """
     libraries = (diffusers.utils.logging, transformers.utils.logging)
-    before = [(each.get_verbosity(), each.is_progress_bar_enabled()) for each in libraries]
+    before = [
+        (each.get_verbosity(), getattr(each, "is_progress_bar_enabled", lambda: True)())
+        for each in libraries  # diffusers 0.30 cannot be asked
+    ]
     try:
         for each in libraries:
             each.set_verbosity_error()

@@ -217,7 +217,8 @@ def _hub_error(weights: Weights, error: Exception) -> LatentcyError:
         ),
         (
             errors.LocalEntryNotFoundError,
-            f"the hub cannot be reached, and {weights.location} is not in the local cache",
+            f"the hub cannot be reached{_cause(error)}, and {weights.location} is not in the "
+            "local cache",
             "check the connection (and HF_HUB_OFFLINE), or use --model miniature",
         ),
     )
@@ -225,8 +226,16 @@ def _hub_error(weights: Weights, error: Exception) -> LatentcyError:
         if isinstance(error, kind):
             return LatentcyError(found=found, expected=expected, do=do)
     return LatentcyError(
-        found=f"{weights.location} could not be downloaded "
-        f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})",
+        found=f"{weights.location} could not be downloaded ({_first_line(error)})",
         expected=expected,
         do="check the connection, the proxy and the disk, or use --model miniature",
     )
+
+
+def _cause(error: Exception) -> str:
+    return f" ({_first_line(error.__cause__)})" if error.__cause__ else ""
+
+
+def _first_line(error: BaseException) -> str:
+    """The exception's kind and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -136,9 +136,9 @@ def _loaded(folder: Path, load: Any, *arguments: Any, **settings: Any) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        lines = str(error).strip().splitlines() or [""]
+        said = " ".join(str(error).split())[:300]
         raise LatentcyError(
-            found=f"{folder}, which does not load ({type(error).__name__}: {lines[0]})",
+            found=f"{folder}, which does not load ({type(error).__name__}: {said})",
             expected="weights and configs that belong together",
             do="save or download it again",
         ) from error

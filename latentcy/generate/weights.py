@@ -190,7 +190,7 @@ def _download(weights: Weights) -> Path:
 
 
 def _hub_error(weights: Weights, error: Exception) -> LatentcyError:
-    from huggingface_hub import errors
+    from huggingface_hub import utils as errors  # where every version since 0.20 has them
 
     revision = weights.revision or "main"
     expected = f"the model {weights} on the hub, or in the local cache"
@@ -217,8 +217,7 @@ def _hub_error(weights: Weights, error: Exception) -> LatentcyError:
         ),
         (
             errors.LocalEntryNotFoundError,
-            f"the hub cannot be reached{_cause(error)}, and {weights.location} is not in the "
-            "local cache",
+            f"the hub cannot be reached{_cause(error)}, and {weights.location} is not cached here",
             "check the connection (and HF_HUB_OFFLINE), or use --model miniature",
         ),
     )

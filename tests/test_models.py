@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from tiny import build_tiny
 
 from latentcy.errors import LatentcyError
+from latentcy.generate import loading as loading_module
 from latentcy.generate import models as models_module
 from latentcy.generate import weights as weights_module
 from latentcy.generate.device import Device, find_device
@@ -374,6 +375,15 @@ def test_every_part_has_the_dtype_that_the_variant_says(model: Model, name: str)
     }
     assert found == {getattr(torch, BY_ID[name].resolved_dtype(CPU))}
     assert pipeline.safety_checker is None
+
+
+def test_a_part_that_loads_in_another_dtype_is_an_error(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = loading_module._part
+    monkeypatch.setattr(loading_module, "_part", lambda *a: load(*a).half())
+    with pytest.raises(LatentcyError, match=r"unet\.\S+ loaded as torch\.float16"):
+        load_pipeline(model, PLAIN, CPU)
 
 
 def test_half_precision_files_load_as_float32_for_the_baseline(folder: Path) -> None:

@@ -140,6 +140,21 @@ def test_autocast_is_on_inside_the_call_and_only_there(model: Model) -> None:
     assert seen and all(seen) and not torch.is_autocast_enabled("cpu")
 
 
+@pytest.mark.parametrize(("name", "tf32"), [("baseline", False), ("tf32", True)])
+def test_tf32_is_as_the_variant_says_during_the_call(model: Model, name: str, tf32: bool) -> None:
+    sampler = opened(model)
+    sampler.variant = BY_ID[f"precision/{name}"]  # a CPU refuses to load tf32, and ignores it
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    if not hasattr(backends[0], "fp32_precision"):
+        pytest.skip("before torch 2.9 the switches are called otherwise")
+    seen: set[str] = set()
+    sampler.pipeline.unet.register_forward_hook(
+        lambda *_: seen.update(each.fp32_precision for each in backends)
+    )
+    sampler.generate()
+    assert seen == {"tf32" if tf32 else "ieee"}
+
+
 def test_prompts_and_seeds_come_in_pairs(baseline: Sampler) -> None:
     with pytest.raises(ValueError, match="3 prompts for 2 seeds"):
         baseline.observe(PROMPTS, [1, 2])

@@ -1,0 +1,1 @@
+"""Remember and show: records and the closing table. Imports without torch."""

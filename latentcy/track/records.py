@@ -1,0 +1,130 @@
+"""A record: one case's measurements, quality and verdicts, as it goes into JSON and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from latentcy.errors import LatentcyError
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
+
+# 1: the first.
+SCHEMA = 1
+
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case's measurements, quality and verdicts, with the environment that produced them.
+
+    Attributes:
+        case: the case's id, "<model>/<group>/<variant>".
+        changes: one sentence: what differs from the fp32 baseline.
+        device: the device's name.
+        seconds: median latency of one generation; None where it was not measured.
+        rounds: seconds of each round.
+        speedup: the reference's seconds over this case's.
+        published_seconds, published_speedup: the A100's, from a document, for show.
+        peak_bytes: peak memory.
+        stages: seconds of text encoding, denoising and decoding.
+        clip: mean CLIP score, 0..100.
+        ssim: mean SSIM to the reference's images, at most 1.
+        skipped: why the case was not run, else None.
+        control: known-bad on purpose; its failures are findings and fail no run.
+    """
+
+    case: str
+    model: str
+    group: str
+    variant: str
+    changes: str
+    device: str
+    seconds: float | None = None
+    rounds: tuple[float, ...] = ()
+    speedup: float | None = None
+    published_seconds: float | None = None
+    published_speedup: float | None = None
+    peak_bytes: int | None = None
+    stages: Mapping[str, float] | None = None
+    clip: float | None = None
+    ssim: float | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    skipped: str | None = None
+    control: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """ "skipped", or the worst verdict; a case without a verdict is inconclusive."""
+        if self.skipped is not None:
+            return SKIPPED
+        statuses = {verdict.status for verdict in self.verdicts}
+        if statuses == {PASSED}:
+            return PASSED
+        return INCONCLUSIVE if statuses <= {PASSED, INCONCLUSIVE} else FAILED
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that any JSON reader takes; NaN and infinities as "nan", "inf", "-inf"."""
+        values: dict[str, Any] = {"schema": SCHEMA}
+        for item in fields(self):
+            values[item.name] = _to_json(getattr(self, item.name))
+        return values
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Record:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            LatentcyError: another schema, or something missing or of the wrong kind.
+        """
+        schema = data.get("schema") if isinstance(data, Mapping) else None
+        if schema != SCHEMA:
+            raise _not_a_record(f"a record of schema {schema!r}")
+        try:
+            values = {item.name: data[item.name] for item in fields(cls)}
+            for name in ("seconds", "speedup", "published_seconds", "published_speedup"):
+                values[name] = _number(values[name])
+            for name in ("clip", "ssim"):
+                values[name] = _number(values[name])
+            values["rounds"] = tuple(_number(value) for value in values["rounds"])
+            if values["stages"] is not None:
+                stages = values["stages"].items()
+                values["stages"] = {name: _number(value) for name, value in stages}
+            values["verdicts"] = tuple(
+                Verdict(verdict["gate"], verdict["status"], verdict["reason"])
+                for verdict in values["verdicts"]
+            )
+            values["environment"] = dict(values["environment"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _not_a_record(f"a damaged record ({type(error).__name__}: {error})") from error
+        return cls(**values)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Verdict):
+        return {"gate": value.gate, "status": value.status, "reason": value.reason}
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_to_json(one) for one in value]
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int):
+        return value
+    number = float(value)  # numpy's numbers too
+    return number if math.isfinite(number) else str(number)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _not_a_record(found: str) -> LatentcyError:
+    return LatentcyError(
+        found=found,
+        expected=f"a record of schema {SCHEMA}, as latentcy writes it",
+        do="read it with the latentcy version that wrote it, or run the case again",
+    )

@@ -1,0 +1,166 @@
+"""The closing table and the one sentence under it: plain text, at most 100 columns."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED
+from latentcy.track.records import SKIPPED, Record
+
+WIDTH = 100
+
+# Heading, width; numbers stand to the right.
+COLUMNS = (
+    ("variant", 19),
+    ("latency", 9),
+    ("speed-up", 8),
+    ("A100 published", 14),
+    ("peak mem", 8),
+    ("CLIP", 5),
+    ("SSIM", 6),
+    ("verdict", 17),
+)
+
+
+def table(records: Sequence[Record]) -> str:
+    """Draw one table per model, device and group, with the reasons under it.
+
+    Published figures are the A100's with Stable Diffusion v1.x, whatever ran here.
+    """
+    places = dict.fromkeys((record.model, record.device, record.group) for record in records)
+    parts = []
+    for place in places:
+        members = [one for one in records if (one.model, one.device, one.group) == place]
+        parts.append(_one_table(*place, members))
+    return "\n\n".join(parts)
+
+
+def sentence(records: Sequence[Record]) -> str:
+    """Say in one sentence whether the run kept its promises."""
+    judged = [record for record in records if record.status != SKIPPED]
+    if not judged:
+        return "INCONCLUSIVE: no variant was measured."
+    failed = [record for record in judged if record.status == FAILED and not record.control]
+    findings = [record for record in judged if record.status == FAILED and record.control]
+    unsure = [record for record in judged if record.status == INCONCLUSIVE]
+    passed = [record for record in judged if record.status == PASSED]
+    clauses = []
+    if failed:
+        named = ", ".join(f"{one.group}/{one.variant} ({_gates(one, FAILED)})" for one in failed)
+        clauses.append(f"FAILED: {len(failed)} of {len(judged)} variants failed, {named}")
+    elif passed:
+        clauses.append(f"PASSED: {len(passed)} of {len(judged)} variants kept every promise")
+    else:
+        clauses.append(f"INCONCLUSIVE: no gate failed in {len(judged)} variants")
+    if failed and passed:
+        clauses.append(f"{len(passed)} passed")
+    if unsure:
+        gates = dict.fromkeys(gate for one in unsure for gate in _gate_list(one, INCONCLUSIVE))
+        what = f" on {', '.join(gates)}" if gates else ""
+        clauses.append(f"{len(unsure)} could not be judged{what}")
+    if findings:
+        named = ", ".join(one.variant for one in findings)
+        clauses.append(f"the control {named} failed, as controls may")
+    skipped = len(records) - len(judged)
+    if skipped:
+        clauses.append(f"{skipped} skipped")
+    return "; ".join(clauses) + "."
+
+
+def _one_table(model: str, device: str, group: str, records: Sequence[Record]) -> str:
+    lines = textwrap.wrap(f"{group}: {model} on {device}", WIDTH)
+    lines.append("  ".join(_cell(name, index) for index, (name, _) in enumerate(COLUMNS)).rstrip())
+    lines.append("  ".join("-" * width for _, width in COLUMNS))
+    for record in records:
+        if record.skipped is not None:
+            first = COLUMNS[0][1]
+            lines += textwrap.wrap(
+                f"skipped: {_one_line(record.skipped)}",
+                WIDTH,
+                initial_indent=_cell(record.variant, 0) + "  ",
+                subsequent_indent=" " * (first + 2),
+            )
+        else:
+            cells = _cells(record)
+            lines.append("  ".join(_cell(text, index) for index, text in enumerate(cells)).rstrip())
+    return "\n".join(lines + _reasons(records))
+
+
+def _cells(record: Record) -> tuple[str, ...]:
+    published = "-"
+    if record.published_seconds is not None:
+        published = f"{record.published_seconds:.2f} s"
+        if record.published_speedup is not None:
+            published += f" ×{record.published_speedup:.2f}"
+    return (
+        record.variant,
+        _seconds(record.seconds),
+        _number(record.speedup, "×{:.2f}"),
+        published,
+        _bytes(record.peak_bytes),
+        _number(record.clip, "{:.1f}"),
+        _number(record.ssim, "{:.4f}"),
+        _verdict(record),
+    )
+
+
+def _reasons(records: Sequence[Record]) -> list[str]:
+    """One paragraph for each reason that was no pass; variants with the same reason share it."""
+    sharing: dict[tuple[str, str, str], list[str]] = {}
+    for record in records:
+        for verdict in record.verdicts if record.skipped is None else ():
+            if verdict.status != PASSED:
+                key = (verdict.gate, verdict.status, _one_line(verdict.reason))
+                sharing.setdefault(key, []).append(record.variant)
+    lines = []
+    for (gate, status, reason), variants in sharing.items():
+        text = f"{', '.join(dict.fromkeys(variants))}: {gate} {status}: {reason}"
+        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def _verdict(record: Record) -> str:
+    if record.status == FAILED:
+        return "control failed" if record.control else "FAILED"
+    return f"control {record.status}" if record.control else record.status
+
+
+def _gate_list(record: Record, status: str) -> list[str]:
+    return list(dict.fromkeys(one.gate for one in record.verdicts if one.status == status))
+
+
+def _gates(record: Record, status: str) -> str:
+    return ", ".join(_gate_list(record, status))
+
+
+def _cell(text: str, index: int) -> str:
+    width = COLUMNS[index][1]
+    if len(text) > width:
+        text = text[: width - 1] + "~"
+    return text.ljust(width) if index in (0, len(COLUMNS) - 1) else text.rjust(width)
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None or not math.isfinite(seconds):
+        return _number(seconds, "")
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds:.3f} s"
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "-"
+    return f"{count / 2**20:.0f} MiB" if count < 10000 * 2**20 else f"{count / 2**30:.1f} GiB"
+
+
+def _number(value: float | None, pattern: str) -> str:
+    if value is None:
+        return "-"
+    if math.isnan(value):
+        return "NaN"
+    return pattern.format(value) if math.isfinite(value) else "inf"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -20,7 +20,6 @@ import torch
 from huggingface_hub import utils as errors
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
-from tiny import build_tiny
 
 from latentcy.errors import LatentcyError
 from latentcy.generate import loading as loading_module
@@ -31,6 +30,7 @@ from latentcy.generate.loading import load_pipeline
 from latentcy.generate.models import KNOWN, Model, resolve_model
 from latentcy.generate.variants import BUILTIN, Variant
 from latentcy.generate.weights import Weights, fetch
+from tiny import build_tiny
 
 CPU = find_device("cpu")
 GPU = Device(kind="cuda", index=0, name="A100", slug="a100", capability=(8, 0))

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import build_tiny
 from torch import nn
 
 from latentcy.errors import LatentcyError
@@ -17,6 +16,7 @@ from latentcy.generate.workloads import workload
 from latentcy.judge.images import look
 from latentcy.judge.overflow import provoke_overflow, trace_overflow
 from latentcy.judge.verdicts import image_verdict
+from tiny import build_tiny
 
 
 def tiny_vae() -> nn.Module:

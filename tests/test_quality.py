@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny import POSITIONS, build_tiny
 
 from latentcy.errors import LatentcyError
 from latentcy.judge.quality import ClipScorer, ssim
+from tiny import POSITIONS, build_tiny
 
 
 def weights(location):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import build_tiny
 
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import find_device
@@ -17,6 +16,7 @@ from latentcy.generate.models import Model, resolve_model
 from latentcy.generate.sampler import Sampler, open_sampler
 from latentcy.generate.variants import BUILTIN, Variant
 from latentcy.generate.workloads import Workload, workload
+from tiny import build_tiny
 
 CPU = find_device("cpu")
 BY_ID = {each.id: each for each in BUILTIN}

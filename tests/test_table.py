@@ -107,9 +107,20 @@ def test_the_sentence_of_a_sound_run_passes():
     assert sentence(records) == "PASSED: 2 of 2 variants kept every promise."
 
 
-def test_a_run_without_a_pass_or_a_failure_is_inconclusive():
-    text = sentence([record("baseline", "inconclusive", "passed")])
-    assert text == ("INCONCLUSIVE: no gate failed in 1 variants; 1 could not be judged on latency.")
+def test_a_run_with_nothing_but_open_gates_is_inconclusive():
+    text = sentence([record("baseline", "inconclusive", "inconclusive")])
+    assert text == (
+        "INCONCLUSIVE: no gate could be judged in 1 variants; "
+        "1 could not be judged on latency, quality."
+    )
+
+
+def test_a_pass_with_an_open_gate_says_what_is_open():
+    records = [record("baseline", "inconclusive", "passed")]
+    assert sentence(records) == (
+        "PASSED: 1 of 1 variants kept what could be judged; 1 could not be judged on latency."
+    )
+    assert line(table(records), "baseline").endswith("passed, 1 open")
 
 
 def test_nothing_measured_is_no_pass():

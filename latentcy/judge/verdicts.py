@@ -66,7 +66,7 @@ def latency_verdict(
         return Verdict(gate, FAILED, f"the latency tolerance is {tolerance}, which allows nothing")
     kept: list[str] = []
     broken: list[str] = []
-    why_not = "no baseline is stored for this device, model and variant (record one)"
+    why_not = "no baseline is stored for it on this device (--benchmark-record stores one)"
 
     if stored is not None:
         unlike = differences(stored.fingerprint, fingerprint) if fingerprint is not None else ()
@@ -112,7 +112,11 @@ def memory_verdict(
     if peak_bytes is None:
         return Verdict(gate, INCONCLUSIVE, "peak memory cannot be read here")
     if stored is None or stored.peak_bytes is None:
-        return Verdict(gate, INCONCLUSIVE, "no peak memory is stored for this device and case")
+        return Verdict(
+            gate,
+            INCONCLUSIVE,
+            "no baseline is stored for it on this device (--benchmark-record stores one)",
+        )
     unlike = differences(stored.fingerprint, fingerprint) if fingerprint is not None else ()
     if unlike:
         why = f"the stored baseline is of something else ({'; '.join(unlike)})"

@@ -42,20 +42,21 @@ def sentence(records: Sequence[Record]) -> str:
     judged = [record for record in records if record.status != SKIPPED]
     if not judged:
         return "INCONCLUSIVE: no variant was measured."
+    kept = [record for record in judged if _kept(record)]
     failed = [record for record in judged if record.status == FAILED and not record.control]
     findings = [record for record in judged if record.status == FAILED and record.control]
     unsure = [record for record in judged if record.status == INCONCLUSIVE]
-    passed = [record for record in judged if record.status == PASSED]
     clauses = []
     if failed:
         named = ", ".join(f"{one.group}/{one.variant} ({_gates(one, FAILED)})" for one in failed)
         clauses.append(f"FAILED: {len(failed)} of {len(judged)} variants failed, {named}")
-    elif passed:
-        clauses.append(f"PASSED: {len(passed)} of {len(judged)} variants kept every promise")
+        if kept:
+            clauses.append(f"{len(kept)} passed")
+    elif kept:
+        what = "what could be judged" if unsure else "every promise"
+        clauses.append(f"PASSED: {len(kept)} of {len(judged)} variants kept {what}")
     else:
-        clauses.append(f"INCONCLUSIVE: no gate failed in {len(judged)} variants")
-    if failed and passed:
-        clauses.append(f"{len(passed)} passed")
+        clauses.append(f"INCONCLUSIVE: no gate could be judged in {len(judged)} variants")
     if unsure:
         gates = dict.fromkeys(gate for one in unsure for gate in _gate_list(one, INCONCLUSIVE))
         what = f" on {', '.join(gates)}" if gates else ""
@@ -121,10 +122,20 @@ def _reasons(records: Sequence[Record]) -> list[str]:
     return lines
 
 
+def _kept(record: Record) -> bool:
+    """No gate failed, and at least one passed."""
+    return record.status in (PASSED, INCONCLUSIVE) and bool(_gate_list(record, PASSED))
+
+
 def _verdict(record: Record) -> str:
+    """The worst that was found; gates that could not be judged are counted behind a pass."""
     if record.status == FAILED:
         return "control failed" if record.control else "FAILED"
-    return f"control {record.status}" if record.control else record.status
+    prefix = "control " if record.control else ""
+    if record.status == INCONCLUSIVE and _kept(record):
+        open_gates = len(_gate_list(record, INCONCLUSIVE))
+        return "control passed" if record.control else f"passed, {open_gates} open"
+    return f"{prefix}{record.status}"
 
 
 def _gate_list(record: Record, status: str) -> list[str]:

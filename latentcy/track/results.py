@@ -1,0 +1,79 @@
+"""The results folder: everything measured so far, on disk as soon as it is known."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from latentcy.errors import LatentcyError
+from latentcy.track.records import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# 1: the first.
+SCHEMA = 1
+
+
+class Results:
+    """Writes `run.json` after every step, and `images.png` at the end.
+
+    Raises:
+        LatentcyError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows: dict[str, np.ndarray] = {}
+        self._write_whole(folder / "run.json", b"{}\n")
+
+    def write(self, reason: str, environment: Mapping[str, str], records: Sequence[Record]) -> None:
+        """Replaces `run.json` as a whole, so that an interrupted run leaves a readable file."""
+        run = {
+            "schema": SCHEMA,
+            "model": reason,
+            "environment": dict(environment),
+            "records": [record.to_dict() for record in records],
+        }
+        text = json.dumps(run, indent=1) + "\n"
+        self._write_whole(self.folder / "run.json", text.encode())
+
+    def keep_images(self, label: str, images: np.ndarray) -> None:
+        """Remembers a case's images, float [n, h, w, 3] in 0..1, as a row of the picture."""
+        self._rows[label] = images
+
+    def write_grid(self, prompts: Sequence[str]) -> Path | None:
+        """Writes `images.png`, one row a case and one column a prompt; None without images."""
+        if not self._rows:
+            return None
+        from latentcy.track.grid import grid
+
+        path = self.folder / "images.png"
+        picture = grid(self._rows, prompts)
+        part = path.with_suffix(".part.png")
+        try:
+            picture.save(part)
+            os.replace(part, path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return path
+
+    def _write_whole(self, path: Path, content: bytes) -> None:
+        part = path.with_suffix(".part")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            os.replace(part, path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> LatentcyError:
+    return LatentcyError(
+        found=f"{path}, which cannot be written ({error.strerror or error})",
+        expected="a folder that this user may write to, on a disk with room",
+        do="name another folder with --results",
+    )

@@ -14,7 +14,7 @@ from latentcy.miniature.pictures import Pictures, to_unit
 
 VAE_PLAN = Plan("vae", steps=4500, batch=16, learning_rate=1e-3)
 DECODER_PLAN = Plan("vae-decoder", steps=3000, batch=16, learning_rate=8e-4)
-TINY_PLAN = Plan("vae-tiny", steps=2500, batch=16, learning_rate=1e-3)
+TINY_PLAN = Plan("vae-tiny", steps=2000, batch=16, learning_rate=1e-3)
 _KL_WEIGHT = 5e-4
 _CROPS_UNTIL = 0.35
 _SPREAD = 0.05  # standard deviation of noise on unit-variance latents while decoders train
@@ -119,20 +119,27 @@ def train_tiny(
         num_encoder_blocks=(1, 1, 1, 1),
         num_decoder_blocks=(2, 2, 2, 1),
         latent_channels=4,
-    ).to(device)
+    ).to(device, memory_format=torch.channels_last)
+    teacher = teacher.to(memory_format=torch.channels_last)
+    teacher.set_attn_processor(AttnProcessor())
     scaling = teacher.config.scaling_factor
 
     def loss(module: nn.Module, moment: Moment) -> torch.Tensor:
         index = moment.pick(len(pictures), plan.batch)
         images = to_unit(pictures.pixels[index]).to(device)
-        with torch.no_grad():
-            latents = teacher.encode(images).latent_dist.mean * scaling
-            spread = _SPREAD * torch.randn(latents.shape, generator=moment.generator).to(device)
-            target = teacher.decode((latents + spread) / scaling).sample
-        decoded = module.decode(latents + spread).sample
-        return _picture_loss(decoded, target) + F.l1_loss(module.encode(images).latents, latents)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            with torch.no_grad():
+                latents = teacher.encode(images).latent_dist.mean * scaling
+                noise = torch.randn(latents.shape, generator=moment.generator).to(device)
+                latents = latents + _SPREAD * noise
+                target = teacher.decode(latents / scaling).sample
+            decoded = module.decode(latents).sample
+            encoded = module.encode(images).latents
+        lost = _picture_loss(decoded.float(), target.float())
+        return lost + F.l1_loss(encoded.float(), latents.float())
 
     trained = fit(plan, model, loss, seed=seed, work=work, say=say)
+    trained = trained.to(memory_format=torch.contiguous_format)
     trained.register_to_config(scaling_factor=1.0)
     return trained
 

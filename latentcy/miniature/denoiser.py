@@ -95,7 +95,7 @@ def examples(
         for part in pictures.pixels.split(256)
     ]
     tokens = encode(tokenizer, pictures.captions)
-    return Examples(torch.cat(latents).float().cpu(), tokens, encode(tokenizer, [""]))
+    return Examples(torch.cat(latents).float().cpu().contiguous(), tokens, encode(tokenizer, [""]))
 
 
 class Painter(nn.Module):

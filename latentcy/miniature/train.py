@@ -185,7 +185,7 @@ def _examples(studio: Studio) -> denoiser.Examples:
         studio.say("encoding the pictures")
         vae = AutoencoderKL.from_pretrained(studio.made("vae")).to(studio.device)
         made = denoiser.examples(studio.pictures, vae, studio.tokenizer, studio.device)
-        save_file(asdict(made), cache)
+        save_file({name: part.contiguous() for name, part in asdict(made).items()}, cache)
     return denoiser.Examples(**load_file(cache))
 
 

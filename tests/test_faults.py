@@ -1,0 +1,99 @@
+"""Faulty variants beside healthy ones: each fails for its own reason, the healthy ones pass."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import pytest
+from whole_run import benchmark
+
+FAULTS = textwrap.dedent(
+    """
+    import torch
+    from latentcy.generate.variants import Quality, Tolerance, Variant
+
+    KEPT = Quality(ssim=Tolerance(0.95, "same weights, same noise"),
+                   clip_drop=Tolerance(2.0, "same weights, same noise"))
+
+    def halve_the_unet(pipeline):
+        forward = pipeline.unet.forward
+        def halved(*arguments, **settings):
+            output = forward(*arguments, **settings)
+            return tuple(0.5 * part for part in output) if isinstance(output, tuple) else output
+        pipeline.unet.forward = halved
+
+    def ignore_the_prompt(pipeline):
+        encode = pipeline.encode_prompt
+        def blind(prompt, *arguments, **settings):
+            empty = "" if isinstance(prompt, str) else [""] * len(prompt)
+            return encode(empty, *arguments, **settings)
+        pipeline.encode_prompt = blind
+
+    def decode_to_nan(pipeline):
+        hook = lambda module, inputs, output: torch.full_like(output, float("nan"))
+        pipeline.vae.decoder.conv_out.register_forward_hook(hook)
+
+    VARIANTS = [
+        Variant("halved", "The UNet's output halved.", quality=KEPT, prepare=halve_the_unet),
+        Variant("blind", "The prompt ignored.", quality=KEPT, prepare=ignore_the_prompt),
+        Variant("nan", "The decoder returns NaN.", quality=KEPT, prepare=decode_to_nan),
+        Variant("healthy", "Nothing.", quality=KEPT),
+    ]
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory, request):
+    """One run of all of them on the miniature."""
+    pytester = request.getfixturevalue("module_pytester")
+    file = tmp_path_factory.mktemp("faults") / "faults.py"
+    file.write_text(FAULTS)
+    return benchmark(
+        pytester,
+        "--model=miniature",
+        f"--variants={file}",
+        "--no-builtin",
+        "--images=6",
+        "--rounds=2",
+    )
+
+
+@pytest.fixture(scope="module")
+def verdicts(outcome):
+    records = json.loads((outcome.results / "run.json").read_text())["records"]
+    return {
+        record["variant"]: {one["gate"]: one for one in record["verdicts"]} for record in records
+    }
+
+
+def test_the_run_fails(outcome):
+    assert outcome.status == 1
+    assert "FAILED: 3 of 5 variants failed" in outcome.text
+    assert "Traceback" not in outcome.text
+
+
+@pytest.mark.parametrize("variant", ["baseline", "healthy"])
+def test_healthy_variants_pass(verdicts, variant):
+    assert {one["status"] for one in verdicts[variant].values()} <= {"passed", "inconclusive"}
+    assert verdicts[variant]["black images"]["status"] == "passed"
+
+
+def test_a_halved_unet_fails_by_its_images(verdicts):
+    assert verdicts["halved"]["SSIM"]["status"] == "failed"
+    assert "below the floor of 0.95" in verdicts["halved"]["SSIM"]["reason"]
+
+
+def test_an_ignored_prompt_fails_by_clip(verdicts):
+    assert verdicts["blind"]["CLIP"]["status"] == "failed"
+    assert "more than the allowed 2" in verdicts["blind"]["CLIP"]["reason"]
+
+
+def test_nan_from_the_decoder_is_named_and_never_scored(verdicts):
+    said = verdicts["nan"]
+    assert said["black images"]["status"] == "failed"
+    assert "non-finite decoder output" in said["black images"]["reason"]
+    assert "vae" in said["black images"]["reason"]
+    assert said["SSIM"]["status"] == said["CLIP"]["status"] == "failed"
+    assert "not a number" in said["CLIP"]["reason"]

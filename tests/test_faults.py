@@ -6,6 +6,7 @@ import json
 import textwrap
 
 import pytest
+
 from whole_run import benchmark
 
 FAULTS = textwrap.dedent(

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+
 from tiny import build_tiny
 from whole_run import ROOT, assert_message, benchmark
 

@@ -119,7 +119,7 @@ def test_auto_on_a_cpu_is_the_miniature_and_says_why(
     assert model.name == "miniature" and "no CUDA device" in sentence
 
 
-def test_auto_on_cuda_falls_back_with_the_reason_when_the_hub_is_away(
+def test_auto_on_cuda_downloads_nothing_and_says_what_would(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -128,7 +128,7 @@ def test_auto_on_cuda_falls_back_with_the_reason_when_the_hub_is_away(
         replace(KNOWN["miniature"], pipeline=Weights(str(built / "pipeline"))),
     )
     model, sentence = resolve_model("auto", GPU)
-    assert model.name == "miniature" and "the hub cannot be reached" in sentence
+    assert model.name == "miniature" and "--model sd15 downloads them" in sentence
 
 
 def test_auto_on_cuda_is_sd15_where_its_weights_are_here(

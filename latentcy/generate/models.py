@@ -125,14 +125,14 @@ def _auto(device: Device) -> tuple[Model, str]:
         _fetch_pipeline(MINIATURE)
         why = f"auto takes it where there is no CUDA device ({device.name})"
         return MINIATURE, f"Model miniature: {why}."
+    sd15 = KNOWN["sd15"]
     try:
-        _fetch_pipeline(KNOWN["sd15"])
-    except LatentcyError as error:
+        check_pipeline(fetch(sd15.pipeline, download=False))
+    except LatentcyError:
         _fetch_pipeline(MINIATURE)
-        return MINIATURE, f"Model miniature: auto could not have sd15, for {error.found}."
-    return KNOWN[
-        "sd15"
-    ], f"Model sd15: auto takes it on CUDA ({device.name}), its weights are here."
+        why = f"auto found no weights of sd15 in the hub's cache on {device.name}"
+        return MINIATURE, f"Model miniature: {why}; --model sd15 downloads them."
+    return sd15, f"Model sd15: auto takes it on CUDA ({device.name}), its weights are here."
 
 
 def _fetch_pipeline(model: Model) -> None:

@@ -37,10 +37,10 @@ class Weights:
         return f"{self.location}{revision}{subfolder}"
 
 
-def fetch(weights: Weights) -> Path:
+def fetch(weights: Weights, *, download: bool = True) -> Path:
     """The local folder that holds these weights, checked; downloaded where it is not here yet.
 
-    A folder with a model_index.json is checked as a pipeline, any other as a single part.
+    With `download` False only what is here already will do. A folder with a model_index.json is checked as a pipeline, any other as a single part.
     Raises LatentcyError where the weights cannot be had, are incomplete or damaged, or are
     pickles only.
     """
@@ -51,7 +51,7 @@ def fetch(weights: Weights) -> Path:
             expected="the weights that the model names",
             do="copy or restore the missing folder",
         )
-    root = local if local.is_dir() else _download(weights)
+    root = local if local.is_dir() else _download(weights, not download)
     folder = root / weights.subfolder if weights.subfolder else root
     if (folder / _INDEX).exists():
         check_pipeline(folder)
@@ -172,7 +172,7 @@ def _missing(file: Path) -> LatentcyError:
 
 
 @functools.cache
-def _download(weights: Weights) -> Path:
+def _download(weights: Weights, cached_only: bool = False) -> Path:
     """The hub repository's snapshot; from the local cache where the hub cannot be reached."""
     from huggingface_hub import snapshot_download
 
@@ -183,6 +183,7 @@ def _download(weights: Weights) -> Path:
             revision=weights.revision,
             allow_patterns=[prefix + each for each in _WANTED],
             ignore_patterns=list(_UNWANTED),
+            local_files_only=cached_only,
         )
     except Exception as error:  # the hub client's own errors and those of its HTTP library
         raise _hub_error(weights, error) from error

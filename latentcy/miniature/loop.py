@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def fit(
     same batches as an uninterrupted one. A checkpoint is written under `work` every two
     minutes and at the end; a finished one is loaded instead of trained again.
     """
-    averaged = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(plan.decay))
+    averaged = AveragedModel(module, multi_avg_fn=_averaging(plan.decay))
     optimiser = torch.optim.AdamW(
         module.parameters(), plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay
     )
@@ -88,6 +88,23 @@ def fit(
             saved = now
             _save(checkpoint, step + 1, module, averaged, optimiser)
     return averaged.module.eval()
+
+
+def _averaging(decay: float) -> Callable[..., None]:
+    """Exponential moving average that forgets its beginnings: about the last tenth of the steps
+    counts, until `decay` is reached (the warm-up of TensorFlow's ExponentialMovingAverage)."""
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: object) -> None:
+        seen = int(count)  # type: ignore[call-overload]
+        weight = 1.0 - min(decay, (1 + seen) / (10 + seen))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, weight)
+            else:
+                mean.copy_(value)
+
+    return update
 
 
 def _learning_rate(plan: Plan, step: int) -> float:

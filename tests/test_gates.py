@@ -1,0 +1,101 @@
+"""Whole runs against stored baselines and a broken decoder: the gates open and close rightly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+
+from tiny import build_tiny
+from whole_run import ROOT, benchmark
+
+QUICK = ("--images=1", "--rounds=2", "--only=baseline")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def verdict(outcome, variant, gate, group="precision"):
+    records = json.loads((outcome.results / "run.json").read_text())["records"]
+    record = next(one for one in records if (one["group"], one["variant"]) == (group, variant))
+    return next(one for one in record["verdicts"] if one["gate"] == gate)
+
+
+def rewrite(pytester, **changed):
+    stored = next((pytester.path / "baselines").rglob("precision-baseline.json"))
+    stored.write_text(json.dumps(json.loads(stored.read_text()) | changed))
+
+
+def test_without_a_baseline_the_latency_is_open_and_the_run_passes(pytester, tiny):
+    outcome = benchmark(pytester, f"--model={tiny}", *QUICK)
+    assert outcome.status == 0
+    assert verdict(outcome, "baseline", "latency")["status"] == "inconclusive"
+    assert "--benchmark-record stores one" in outcome.text
+
+
+def test_what_is_open_fails_under_strict(pytester, tiny):
+    outcome = benchmark(pytester, f"--model={tiny}", "--strict", *QUICK)
+    assert outcome.status == 1
+    assert "latency inconclusive" in outcome.text
+
+
+def test_a_case_slower_and_larger_than_its_baseline_fails_by_both_gates(pytester, tiny):
+    recorded = benchmark(pytester, f"--model={tiny}", "--benchmark-record", *QUICK)
+    assert recorded.status == 0
+    rewrite(pytester, seconds=1e-4, rounds=[1e-4, 1e-4], peak_bytes=2**20)
+    outcome = benchmark(pytester, f"--model={tiny}", *QUICK)
+    assert outcome.status == 1
+    assert "slower than the 0.0001 s stored" in verdict(outcome, "baseline", "latency")["reason"]
+    assert "against 1 MiB stored" in verdict(outcome, "baseline", "memory")["reason"]
+    assert "FAILED: 2 of 2 variants failed" in outcome.text or "FAILED: 1 of 2" in outcome.text
+
+
+def test_a_case_within_its_baseline_passes(pytester, tiny):
+    benchmark(pytester, f"--model={tiny}", "--benchmark-record", *QUICK)
+    rewrite(pytester, seconds=1e4, rounds=[1e4, 1e4], peak_bytes=2**40)
+    outcome = benchmark(pytester, f"--model={tiny}", *QUICK)
+    assert verdict(outcome, "baseline", "latency")["status"] == "passed"
+    assert verdict(outcome, "baseline", "memory")["status"] == "passed"
+
+
+def test_a_baseline_of_another_device_is_not_compared(pytester, tiny):
+    benchmark(pytester, f"--model={tiny}", "--benchmark-record", *QUICK)
+    stored = next((pytester.path / "baselines").rglob("precision-baseline.json"))
+    fingerprint = json.loads(stored.read_text())["fingerprint"] | {"device_name": "Another"}
+    rewrite(pytester, fingerprint=fingerprint, seconds=1e-4, rounds=[1e-4, 1e-4])
+    outcome = benchmark(pytester, f"--model={tiny}", *QUICK)
+    said = verdict(outcome, "baseline", "latency")
+    assert said["status"] == "inconclusive"
+    assert "Another stored" in said["reason"]
+
+
+def test_a_variant_that_cannot_run_here_is_skipped_with_the_reason(pytester, tiny):
+    outcome = benchmark(
+        pytester, f"--model={tiny}", "--images=1", "--rounds=1", "--only=tf32", "--device=cpu"
+    )
+    assert outcome.status == 0
+    assert "skipped: tf32 needs an NVIDIA GPU" in " ".join(outcome.text.split())
+
+
+def test_the_record_of_every_case_lands_in_the_benchmarks_json(pytester, tiny):
+    file = pytester.path / "benchmark.json"
+    benchmark(pytester, f"--model={tiny}", f"--benchmark-json={file}", *QUICK)
+    written = json.loads(file.read_text())
+    extra = written["benchmarks"][0]["extra_info"]
+    assert extra["case"] == "tiny/precision/baseline" or extra["case"].endswith("baseline")
+    assert extra["clip"] is not None and extra["peak_bytes"] and extra["stages"]
+    assert {one["gate"] for one in extra["verdicts"]} >= {"latency", "memory", "black images"}
+    assert len(written["latentcy"]["records"]) == 2
+
+
+@pytest.mark.parametrize(("arguments", "home"), [((), "tests"), (("--benchmark",), "perf_tests")])
+def test_each_mode_collects_its_own_tests_only(pytester, tiny, arguments, home):
+    model = [f"--model={tiny}", f"--results={pytester.path}"] if arguments else []
+    with contextlib.chdir(ROOT):
+        ran = pytester.runpytest_inprocess("--collect-only", "-q", *arguments, *model)
+    names = [line for line in ran.outlines if "::" in line]
+    assert names
+    assert all(line.startswith(f"{home}/") for line in names)

@@ -1,6 +1,8 @@
-"""Retraining the miniature: every stage runs, resumes where it stopped, and says what is missing."""
+"""Retraining the miniature: stages run, resume where they stopped, and say what is missing."""
 
 from __future__ import annotations
+
+import contextlib
 
 import torch
 from torch import nn
@@ -34,10 +36,8 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path, monke
     (tmp_path / "cut").mkdir()
     whole = _fit(tmp_path / "whole").weight.item()
     monkeypatch.setattr("latentcy.miniature.loop.CHECKPOINT_SECONDS", -1.0)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         _fit(tmp_path / "cut", steps_before_the_cut=17)
-    except KeyboardInterrupt:
-        pass
     assert _fit(tmp_path / "cut").weight.item() == whole
 
 

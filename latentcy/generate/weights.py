@@ -40,7 +40,8 @@ class Weights:
 def fetch(weights: Weights, *, download: bool = True) -> Path:
     """The local folder that holds these weights, checked; downloaded where it is not here yet.
 
-    With `download` False only what is here already will do. A folder with a model_index.json is checked as a pipeline, any other as a single part.
+    With `download` False only what is here already will do. A folder with a model_index.json is
+    checked as a pipeline, any other as a single part.
     Raises LatentcyError where the weights cannot be had, are incomplete or damaged, or are
     pickles only.
     """

@@ -10,7 +10,7 @@ import pytest
 from tiny import build_tiny
 from whole_run import ROOT, benchmark
 
-QUICK = ("--images=1", "--rounds=2", "--only=baseline")
+QUICK = ("--images=1", "--rounds=2", "--only=precision/baseline")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_without_a_baseline_the_latency_is_open_and_the_run_passes(pytester, tin
     outcome = benchmark(pytester, f"--model={tiny}", *QUICK)
     assert outcome.status == 0
     assert verdict(outcome, "baseline", "latency")["status"] == "inconclusive"
-    assert "--benchmark-record stores one" in outcome.text
+    assert "latency and memory inconclusive: no baseline is stored" in outcome.text
 
 
 def test_what_is_open_fails_under_strict(pytester, tiny):
@@ -50,7 +50,7 @@ def test_a_case_slower_and_larger_than_its_baseline_fails_by_both_gates(pytester
     assert outcome.status == 1
     assert "slower than the 0.0001 s stored" in verdict(outcome, "baseline", "latency")["reason"]
     assert "against 1 MiB stored" in verdict(outcome, "baseline", "memory")["reason"]
-    assert "FAILED: 2 of 2 variants failed" in outcome.text or "FAILED: 1 of 2" in outcome.text
+    assert "FAILED: 1 of 1 variants failed, precision/baseline (latency, memory)" in outcome.text
 
 
 def test_a_case_within_its_baseline_passes(pytester, tiny):
@@ -88,7 +88,7 @@ def test_the_record_of_every_case_lands_in_the_benchmarks_json(pytester, tiny):
     assert extra["case"] == "tiny/precision/baseline" or extra["case"].endswith("baseline")
     assert extra["clip"] is not None and extra["peak_bytes"] and extra["stages"]
     assert {one["gate"] for one in extra["verdicts"]} >= {"latency", "memory", "black images"}
-    assert len(written["latentcy"]["records"]) == 2
+    assert len(written["latentcy"]["records"]) == 1
 
 
 @pytest.mark.parametrize(("arguments", "home"), [((), "tests"), (("--benchmark",), "perf_tests")])

@@ -19,7 +19,7 @@ from latentcy.miniature.pictures import Pictures
 from latentcy.miniature.vocabulary import POSITIONS, encode
 from latentcy.miniature.world import change_one, held_out
 
-SCORER_PLAN = Plan("scorer", steps=4000, batch=96, learning_rate=1e-3, decay=0.998)
+SCORER_PLAN = Plan("scorer", steps=5400, batch=96, learning_rate=1e-3, decay=0.998)
 ATTRIBUTES = ("colour", "shape", "place", "side")
 IMAGE_MEAN = (0.5, 0.5, 0.5)
 IMAGE_STD = (0.5, 0.5, 0.5)

@@ -108,17 +108,23 @@ def _cells(record: Record) -> tuple[str, ...]:
 
 
 def _reasons(records: Sequence[Record]) -> list[str]:
-    """One paragraph for each reason that was no pass; variants with the same reason share it."""
+    """One paragraph for each reason that was no pass; gates and variants that have it share it."""
     sharing: dict[tuple[str, str, str], list[str]] = {}
     for record in records:
+        gates: dict[tuple[str, str], list[str]] = {}
         for verdict in record.verdicts if record.skipped is None else ():
             if verdict.status != PASSED:
-                key = (verdict.gate, verdict.status, _one_line(verdict.reason))
-                sharing.setdefault(key, []).append(record.variant)
+                key = (verdict.status, _one_line(verdict.reason))
+                gates.setdefault(key, []).append(verdict.gate)
+        for (status, reason), names in gates.items():
+            shared = sharing.setdefault((" and ".join(names), status, reason), [])
+            shared.append(record.variant)
     lines = []
     for (gate, status, reason), variants in sharing.items():
         text = f"{', '.join(dict.fromkeys(variants))}: {gate} {status}: {reason}"
-        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+        lines += textwrap.wrap(
+            text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        )
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,18 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from latentcy.errors import LatentcyError
+from latentcy.gallery import Gallery, Observation
 from latentcy.generate.device import Device, environment, find_device, peak_memory
 from latentcy.generate.models import Model, lacking, resolve_model
 from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import (
-    BUILTIN,
-    GROUP_WORKLOADS,
-    Variant,
-    load_variants,
-    merge,
-    select,
-    with_references,
-)
+from latentcy.generate.variants import GROUP_WORKLOADS, Variant
+from latentcy.generate.weights import fetch
 from latentcy.generate.workloads import Workload, workload
 from latentcy.judge.baselines import (
     StoredBaseline,
@@ -31,42 +26,19 @@ from latentcy.judge.baselines import (
     read_baseline,
     write_baseline,
 )
-from latentcy.judge.images import look
-from latentcy.judge.overflow import trace_overflow
-from latentcy.judge.quality import ClipScorer, ssim
+from latentcy.judge.quality import ssim
 from latentcy.judge.verdicts import (
     INCONCLUSIVE,
     Verdict,
     clip_verdict,
-    image_verdict,
     latency_verdict,
     memory_verdict,
     ssim_verdict,
 )
 from latentcy.prompts import prompt_set
+from latentcy.settings import Settings, chosen_variants
 from latentcy.track.records import Record
 from latentcy.track.results import Results
-
-FIRST_SEED = 2023  # the published page's
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked to do; the defaults are those of the command line."""
-
-    model: str = "auto"
-    device: str = "auto"
-    variants_file: Path | None = None
-    builtin: bool = True
-    only: tuple[str, ...] | None = None
-    prompts_file: Path | None = None
-    images: int = 16
-    rounds: int | None = None
-    latency_tolerance: float = 0.10
-    memory_tolerance: float = 0.10
-    baselines: Path = Path("baselines")
-    results: Path = Path("latentcy-results")
-    record: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,16 +55,6 @@ class Case:
         return f"{self.variant.group}-{self.variant.name}"
 
 
-@dataclass(frozen=True)
-class Observation:
-    """The images by which a case's quality is judged, and what was read from them."""
-
-    images: np.ndarray  # float32 [n, height, width, 3]
-    image_verdict: Verdict
-    clip: np.ndarray | None  # float64 [n], 0..100; None where no scorer could be had
-    stages: dict[str, float] | None  # seconds for one image
-
-
 class Run:
     """The cases of one session, and everything measured so far.
 
@@ -106,20 +68,19 @@ class Run:
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = lambda line: None) -> None:
         self.settings = settings
-        self.say = say
-        self.variants = _variants(settings)
+        self.variants = chosen_variants(settings)
         self.device: Device = find_device(settings.device)
-        self.model, self.reason = _model(settings, self.device)
+        self.model, self.reason = resolve_model(settings.model, self.device)
+        _download_parts(self.model, self.variants)
         self.environment = environment(self.device)
         self.prompts = prompt_set(self.model, settings.prompts_file, settings.images)
-        self.seeds = tuple(range(FIRST_SEED, FIRST_SEED + len(self.prompts)))
         self.results = Results(settings.results)
+        self.gallery = Gallery(self.model, self.device, self.prompts, self.results, say)
         self.cases = tuple(self._case(variant) for variant in self.variants)
         self._records: dict[str, Record] = {}
         self._observations: dict[str, Observation] = {}
         self._open: Sampler | None = None
         self._open_id: str | None = None
-        self._scorer: ClipScorer | LatentcyError | None = None
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -213,34 +174,18 @@ class Run:
             return None
         reference = self.observation(self._reference(case))
         if observation.clip is None or reference.clip is None:
-            assert isinstance(self._scorer, LatentcyError)
-            verdict = Verdict("CLIP", INCONCLUSIVE, f"no scorer: {self._scorer.found}")
+            verdict = Verdict("CLIP", INCONCLUSIVE, f"no scorer: {self.gallery.without_scorer}")
         else:
             verdict = replace(clip_verdict(observation.clip, reference.clip, limit), gate="CLIP")
         self._judge(case, verdict)
         return verdict
 
     def observation(self, case: Case) -> Observation:
-        """The case's images of all prompts, generated once; judged before they are kept."""
+        """The case's images of all prompts, generated once, and what was read from them."""
         if case.id not in self._observations:
-            sampler = self.sampler(case)
-            made = sampler.observe(self.prompts, self.seeds)
-            healths = look(made.images, made.latents, made.decoded)
-            broken = any(health.reason.startswith("non-finite") for health in healths)
-            origin = None
-            if broken:
-                self.say(f"{case.label}: non-finite values; looking for where they are born")
-                origin = trace_overflow(sampler, self.prompts, self.seeds)
-            stages = made.stages or {}
-            per_image = {name: seconds / len(self.prompts) for name, seconds in stages.items()}
-            self._update(case, stages=per_image)
-            self._observations[case.id] = Observation(
-                images=made.images,
-                image_verdict=image_verdict(healths, origin),
-                clip=self._scores(made.images),
-                stages=per_image,
-            )
-            self.results.keep_images(case.label, made.images)
+            observation = self.gallery.add(case.label, self.sampler(case))
+            self._update(case, stages=observation.stages)
+            self._observations[case.id] = observation
         return self._observations[case.id]
 
     def fail(self, case: Case, gate: str, reason: str) -> None:
@@ -276,13 +221,6 @@ class Run:
 
     def _single(self, case: Case) -> bool:
         return len(case.workload.seeds) == 1
-
-    def _scores(self, images: np.ndarray) -> np.ndarray | None:
-        if self._scorer is None:
-            self._scorer = _scorer(self.model, self.device)
-        if isinstance(self._scorer, LatentcyError):
-            return None
-        return self._scorer.scores(images, self.prompts)
 
     def _fingerprint(self, case: Case) -> dict[str, str]:
         return fingerprint(
@@ -341,28 +279,16 @@ class Run:
         )
 
 
-def _variants(settings: Settings) -> tuple[Variant, ...]:
-    user = load_variants(settings.variants_file) if settings.variants_file else ()
-    every = merge(BUILTIN, user)
-    chosen: Sequence[Variant] = select(settings.only, every)
-    if user and not settings.builtin:
-        own = {variant.id for variant in user}
-        chosen = [variant for variant in chosen if variant.id in own]
-    return with_references(chosen, every)
+def _download_parts(model: Model, variants: Sequence[Variant]) -> None:
+    """Downloads what the variants need before anything runs, so that progress can be seen.
 
-
-def _model(settings: Settings, device: Device) -> tuple[Model, str]:
-    return resolve_model(settings.model, device)
-
-
-def _scorer(model: Model, device: Device) -> ClipScorer | LatentcyError:
-    if model.scorer is None:
-        return LatentcyError(
-            found=f"model {model.name} has no scorer",
-            expected="a folder scorer/ beside its pipeline/",
-            do="put a CLIP model there, or judge by SSIM alone",
-        )
-    try:
-        return ClipScorer(model.scorer, device)
-    except LatentcyError as error:
-        return error
+    A part that cannot be had fails its own cases later, with the reason, and no other.
+    """
+    wanted = {
+        model.scorer,
+        *(model.distilled_unet for variant in variants if variant.unet == "distilled"),
+        *(model.tiny_vae for variant in variants if variant.vae == "tiny"),
+    }
+    for weights in wanted - {None}:
+        with contextlib.suppress(LatentcyError):
+            fetch(weights)  # type: ignore[arg-type]

@@ -1,0 +1,49 @@
+"""What a run is asked to do, and the variants that this means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentcy.generate.variants import (
+    BUILTIN,
+    Variant,
+    load_variants,
+    merge,
+    select,
+    with_references,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do; the defaults are those of the command line."""
+
+    model: str = "auto"
+    device: str = "auto"
+    variants_file: Path | None = None
+    builtin: bool = True
+    only: tuple[str, ...] | None = None
+    prompts_file: Path | None = None
+    images: int = 16
+    rounds: int | None = None
+    latency_tolerance: float = 0.10
+    memory_tolerance: float = 0.10
+    baselines: Path = Path("baselines")
+    results: Path = Path("latentcy-results")
+    record: bool = False
+
+
+def chosen_variants(settings: Settings) -> tuple[Variant, ...]:
+    """The variants asked for, with those that they are held against.
+
+    Raises LatentcyError for an unknown name, and for a variants file that is none.
+    """
+    user = load_variants(settings.variants_file) if settings.variants_file else ()
+    every = merge(BUILTIN, user)
+    chosen: Sequence[Variant] = select(settings.only, every)
+    if user and not settings.builtin:
+        own = {variant.id for variant in user}
+        chosen = [variant for variant in chosen if variant.id in own]
+    return with_references(chosen, every)

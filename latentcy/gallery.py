@@ -27,7 +27,6 @@ class Observation:
     images: np.ndarray  # float32 [n, height, width, 3]
     image_verdict: Verdict
     clip: np.ndarray | None  # float64 [n], 0..100; None where no scorer could be had
-    stages: dict[str, float]  # seconds for one image
 
 
 class Gallery:
@@ -59,12 +58,10 @@ class Gallery:
             self._say(f"{label}: non-finite values; looking for where they are born")
             origin = trace_overflow(sampler, self.prompts, self.seeds)
         self._results.keep_images(label, made.images)
-        seconds = made.stages or {}
         return Observation(
             images=made.images,
             image_verdict=image_verdict(healths, origin),
             clip=self._scores(made.images),
-            stages={name: value / len(self.prompts) for name, value in seconds.items()},
         )
 
     def _scores(self, images: np.ndarray) -> np.ndarray | None:

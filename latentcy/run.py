@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
+from latentcy.case import Case
 from latentcy.errors import LatentcyError
 from latentcy.gallery import Gallery, Observation
-from latentcy.generate.device import Device, environment, find_device, peak_memory
+from latentcy.generate.device import Device, environment, find_device, free, peak_memory
 from latentcy.generate.models import Model, lacking, resolve_model
 from latentcy.generate.sampler import Sampler, open_sampler
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
 from latentcy.generate.weights import fetch
-from latentcy.generate.workloads import Workload, workload
-from latentcy.judge.baselines import (
-    StoredBaseline,
-    baseline_path,
-    fingerprint,
-    published,
-    read_baseline,
-    write_baseline,
-)
+from latentcy.generate.workloads import workload
+from latentcy.judge.baselines import StoredBaseline, published
 from latentcy.judge.quality import ssim
 from latentcy.judge.verdicts import (
+    FAILED,
     INCONCLUSIVE,
     Verdict,
     clip_verdict,
@@ -37,22 +30,9 @@ from latentcy.judge.verdicts import (
 )
 from latentcy.prompts import prompt_set
 from latentcy.settings import Settings, chosen_variants
+from latentcy.shelf import Shelf
 from latentcy.track.records import Record
 from latentcy.track.results import Results
-
-
-@dataclass(frozen=True)
-class Case:
-    """Model x variant x workload; `id` is stable, because history hangs on it."""
-
-    id: str
-    variant: Variant
-    workload: Workload
-
-    @property
-    def label(self) -> str:
-        """The id without the model: "precision-fp16"."""
-        return f"{self.variant.group}-{self.variant.name}"
 
 
 class Run:
@@ -76,9 +56,11 @@ class Run:
         self.prompts = prompt_set(self.model, settings.prompts_file, settings.images)
         self.results = Results(settings.results)
         self.gallery = Gallery(self.model, self.device, self.prompts, self.results, say)
+        self.shelf = Shelf(settings, self.device, self.model, self.environment)
         self.cases = tuple(self._case(variant) for variant in self.variants)
         self._records: dict[str, Record] = {}
         self._observations: dict[str, Observation] = {}
+        self._lost: dict[str, str] = {}
         self._open: Sampler | None = None
         self._open_id: str | None = None
 
@@ -111,37 +93,39 @@ class Run:
     def latency(self, case: Case, rounds: Sequence[float]) -> Verdict:
         """Records the seconds of each round, and holds their median against the baselines."""
         median = float(np.median(rounds))
-        with peak_memory(self.device) as peak:
-            self.sampler(case).generate()
+        stored = self.shelf.stored(case)
         reference = self._records.get(self._reference(case).id)
         speedup = reference.seconds / median if reference and reference.seconds else None
         if self._reference(case).id == case.id:
             speedup = 1.0
-        record = self._update(
-            case, seconds=median, rounds=tuple(rounds), peak_bytes=peak.bytes, speedup=speedup
-        )
-        self._store(case, record)
-        stored = read_baseline(self._baseline_path(case))
+        self._update(case, seconds=median, rounds=tuple(rounds), speedup=speedup)
+        self._update(case, stages=self._stages(case), peak_bytes=self._peak(case))
+        hub = self.model.source == "hub"
+        row = published(self.model.name, case.variant.group, case.variant.name) if hub else None
         verdict = latency_verdict(
             median,
             stored if case.variant.speed_gated else None,
             self.settings.latency_tolerance,
-            fingerprint=self._fingerprint(case),
-            published=published(self.model.name, case.variant.group, case.variant.name),
+            fingerprint=self.shelf.fingerprint(case),
+            published=row,
             speedup=speedup,
             device_name=self.device.name,
             model=self.model.name,
         )
+        if self.settings.record:
+            verdict = self._record(case, stored)
         self._judge(case, verdict)
         return verdict
 
     def memory(self, case: Case) -> Verdict:
         """Holds the peak memory against the stored baseline."""
+        if case.id not in self._records or self._records[case.id].peak_bytes is None:
+            self._update(case, peak_bytes=self._peak(case))
         verdict = memory_verdict(
-            self._records[case.id].peak_bytes if case.id in self._records else None,
-            read_baseline(self._baseline_path(case)),
+            self._records[case.id].peak_bytes,
+            self.shelf.stored(case),
             self.settings.memory_tolerance,
-            fingerprint=self._fingerprint(case),
+            fingerprint=self.shelf.fingerprint(case),
         )
         self._judge(case, verdict)
         return verdict
@@ -157,7 +141,9 @@ class Run:
         limit, name = case.variant.quality.ssim, case.variant.ssim_reference
         if limit is None or name is None:
             return None
-        reference = self.observation(self._named(case, name))
+        reference = self._held_against(case, name)
+        if isinstance(reference, str):
+            return self._open_gate(case, "SSIM", reference)
         values = ssim(self.observation(case).images, reference.images)
         self._update(case, ssim=float(np.mean(values)))
         verdict = replace(ssim_verdict(values, limit), gate="SSIM")
@@ -172,25 +158,25 @@ class Run:
         limit = case.variant.quality.clip_drop
         if limit is None:
             return None
-        reference = self.observation(self._reference(case))
-        if observation.clip is None or reference.clip is None:
-            verdict = Verdict("CLIP", INCONCLUSIVE, f"no scorer: {self.gallery.without_scorer}")
-        else:
-            verdict = replace(clip_verdict(observation.clip, reference.clip, limit), gate="CLIP")
+        if observation.clip is None:
+            return self._open_gate(case, "CLIP", f"no scorer: {self.gallery.without_scorer}")
+        reference = self._held_against(case, case.variant.reference)
+        if isinstance(reference, str):
+            return self._open_gate(case, "CLIP", reference)
+        assert reference.clip is not None  # one scorer for all cases
+        verdict = replace(clip_verdict(observation.clip, reference.clip, limit), gate="CLIP")
         self._judge(case, verdict)
         return verdict
 
     def observation(self, case: Case) -> Observation:
         """The case's images of all prompts, generated once, and what was read from them."""
         if case.id not in self._observations:
-            observation = self.gallery.add(case.label, self.sampler(case))
-            self._update(case, stages=observation.stages)
-            self._observations[case.id] = observation
+            self._observations[case.id] = self.gallery.add(case.label, self.sampler(case))
         return self._observations[case.id]
 
     def fail(self, case: Case, gate: str, reason: str) -> None:
         """Records a case that could not be measured as failed, with its last words."""
-        self._judge(case, Verdict(gate, "failed", reason))
+        self._judge(case, Verdict(gate, FAILED, reason))
 
     def finish(self) -> None:
         """Lets the pipeline go and writes the picture of all variants' images."""
@@ -199,9 +185,11 @@ class Run:
 
     def close(self) -> None:
         """Lets the loaded pipeline go, if there is one."""
-        if self._open is not None:
-            self._open.close()
-        self._open = self._open_id = None
+        sampler, self._open, self._open_id = self._open, None, None
+        if sampler is not None:
+            sampler.close()
+        else:
+            free(self.device)  # what a case that failed to load has left
 
     def _case(self, variant: Variant) -> Case:
         work = workload(
@@ -219,38 +207,52 @@ class Run:
     def _reference(self, case: Case) -> Case:
         return self._named(case, case.variant.reference)
 
+    def _held_against(self, case: Case, name: str) -> Observation | str:
+        """The reference's observation, or why nothing can be held against it."""
+        reference = self._named(case, name)
+        if reference.id not in self._lost:
+            why = reference.variant.refusal(self.device) or lacking(self.model, reference.variant)
+            try:
+                observation = None if why else self.observation(reference)
+            except Exception as error:
+                if reference.id == case.id:
+                    raise
+                why = str(error).partition("\n")[0] or type(error).__name__
+            else:
+                if observation is not None and observation.image_verdict.status == FAILED:
+                    why = observation.image_verdict.reason
+            if not why and observation is not None:
+                return observation
+            self._lost[reference.id] = f"its reference {name} cannot be used: {why}"
+        return self._lost[reference.id]
+
+    def _record(self, case: Case, before: StoredBaseline | None) -> Verdict:
+        """Stores the case as this device's baseline, unless its images are broken."""
+        if self.observation(case).image_verdict.status == FAILED:
+            why = "not recorded as a baseline, since its images are broken"
+            return Verdict("latency", INCONCLUSIVE, why)
+        stored = self.shelf.store(case, self._records[case.id])
+        replaced = f", in place of {before.seconds:.4g} s" if before else ""
+        why = f"{stored.seconds:.4g} s recorded as this device's baseline{replaced}"
+        return Verdict("latency", INCONCLUSIVE, why)
+
+    def _open_gate(self, case: Case, gate: str, reason: str) -> Verdict:
+        verdict = Verdict(gate, INCONCLUSIVE, reason)
+        self._judge(case, verdict)
+        return verdict
+
+    def _peak(self, case: Case) -> int | None:
+        with peak_memory(self.device) as peak:
+            self.sampler(case).generate()
+        return peak.bytes
+
+    def _stages(self, case: Case) -> dict[str, float] | None:
+        work = case.workload
+        prompts = [work.prompt] * len(work.seeds)
+        return self.sampler(case).observe(prompts, work.seeds, batch=len(prompts)).stages
+
     def _single(self, case: Case) -> bool:
         return len(case.workload.seeds) == 1
-
-    def _fingerprint(self, case: Case) -> dict[str, str]:
-        return fingerprint(
-            device=self.device,
-            model=self.model,
-            workload=case.workload,
-            environment=self.environment,
-        )
-
-    def _baseline_path(self, case: Case) -> Path:
-        return baseline_path(
-            self.settings.baselines,
-            self.device.slug,
-            self.model.name,
-            case.variant.group,
-            case.variant.name,
-        )
-
-    def _store(self, case: Case, record: Record) -> None:
-        if not self.settings.record or record.seconds is None:
-            return
-        baseline = StoredBaseline(
-            case=case.id,
-            fingerprint=self._fingerprint(case),
-            seconds=record.seconds,
-            rounds=record.rounds,
-            peak_bytes=record.peak_bytes,
-            recorded=datetime.now(UTC).date().isoformat(),
-        )
-        write_baseline(self._baseline_path(case), baseline)
 
     def _judge(self, case: Case, verdict: Verdict) -> None:
         kept = self._records[case.id].verdicts if case.id in self._records else ()
@@ -280,10 +282,13 @@ class Run:
 
 
 def _download_parts(model: Model, variants: Sequence[Variant]) -> None:
-    """Downloads what the variants need before anything runs, so that progress can be seen.
+    """Has what the variants need here before anything runs, so that a download can be seen.
 
-    A part that cannot be had fails its own cases later, with the reason, and no other.
+    Raises LatentcyError for a damaged scorer of a local model, by which every case is judged.
+    Another part that cannot be had fails its own cases later, with the reason, and no other.
     """
+    if model.scorer is not None and model.source != "hub":
+        fetch(model.scorer)
     wanted = {
         model.scorer,
         *(model.distilled_unet for variant in variants if variant.unet == "distilled"),

@@ -26,7 +26,7 @@ class Settings:
     builtin: bool = True
     only: tuple[str, ...] | None = None
     prompts_file: Path | None = None
-    images: int = 16
+    images: int = 0  # 0: 16, or one for each prompt of the file
     rounds: int | None = None
     latency_tolerance: float = 0.10
     memory_tolerance: float = 0.10

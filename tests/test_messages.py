@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from tiny import build_tiny
-from whole_run import ROOT, assert_message, benchmark
+from whole_run import assert_message, benchmark, benchmark_process
 
 USAGE = 4
 QUICK = ("--images=1", "--rounds=2", "--only=bf16")
@@ -136,15 +134,18 @@ def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, tiny):
         "    raise KeyboardInterrupt\n"
         "VARIANTS = [Variant('stopped', 'Is interrupted.', prepare=interrupt)]\n"
     )
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark"]
-    command += [f"--model={tiny}", f"--variants={file}", "--no-builtin", *QUICK[:2]]
-    command += [f"--results={tmp_path}/results", f"--baselines={tmp_path}/baselines"]
-    command += [f"--benchmark-json={tmp_path}/benchmark.json"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == pytest.ExitCode.INTERRUPTED
+    outcome = benchmark_process(
+        tmp_path,
+        f"--model={tiny}",
+        f"--variants={file}",
+        "--no-builtin",
+        f"--benchmark-json={tmp_path}/benchmark.json",
+        *QUICK[:2],
+    )
+    assert outcome.status == pytest.ExitCode.INTERRUPTED
     records = json.loads((tmp_path / "results" / "run.json").read_text())["records"]
     measured = {record["variant"]: record["seconds"] for record in records}
     assert measured["baseline"] > 0
     written = json.loads((tmp_path / "benchmark.json").read_text())
     assert written["benchmarks"][0]["extra_info"]["variant"] == "baseline"
-    assert "images.png" in ran.stdout
+    assert "images.png" in outcome.text

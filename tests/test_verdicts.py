@@ -19,7 +19,7 @@ NAN = math.nan
 PRINT = {"device": "cpu", "device_name": "CPU", "model": "miniature", "workload": "w", "torch": "1"}
 STORED = StoredBaseline("miniature/precision/fp16", PRINT, 1.0, (1.0,), 100 * 2**20, "2025-01-01")
 FLOOR = SimpleNamespace(value=0.98, reason="")
-DROP = SimpleNamespace(value=1.0, reason="")
+DROP = SimpleNamespace(value=0.02, reason="")
 FP16 = published("sd15", "precision", "fp16")
 A100 = {"published": FP16, "device_name": "NVIDIA A100-SXM4-80GB", "model": "sd15"}
 
@@ -154,3 +154,15 @@ def test_a_broken_image_fails_with_its_reason_and_its_origin():
     assert verdict.reason == (
         "1 of 3 images: black (1); the first non-finite value was born in vae"
     )
+
+
+def test_a_clip_drop_is_judged_on_the_scorers_own_scale():
+    assert clip_verdict([87.0], [88.0], DROP).status == "passed"
+    assert clip_verdict([26.0], [27.0], DROP).status == "failed"
+
+
+def test_a_published_figure_of_another_setup_does_not_bind_and_says_why():
+    row = published("sd15", "precision", "baseline")
+    verdict = latency_verdict(9.0, None, 0.1, speedup=1.0, **{**A100, "published": row})
+    assert verdict.status == "inconclusive"
+    assert "tf32 on for its convolutions" in verdict.reason

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +38,27 @@ def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
     return Outcome(int(ran.ret), text, results)
 
 
+def benchmark_process(folder: Path, *arguments: str) -> Outcome:
+    """The same in a process of its own, for what must not touch this one."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark"]
+    command += [f"--results={folder / 'results'}", f"--baselines={folder / 'baselines'}"]
+    ran = subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return Outcome(ran.returncode, ran.stdout + ran.stderr, folder / "results")
+
+
 def assert_message(outcome: Outcome, *parts: str) -> None:
-    """The message has its three parts and the given words, and is no traceback."""
-    for part in ("found", "expected", "do", *parts):
+    """A message with its three parts and the given words, a failing exit, and no traceback."""
+    message = re.search(r"found  .*\n(?:.*\n)*?.*expected  .*\n(?:.*\n)*?.*do  .*", outcome.text)
+    assert message, outcome.text
+    for part in parts:
         assert part in outcome.text
-    assert "Traceback" not in outcome.text
+    assert_no_traceback(outcome)
     assert outcome.status != 0
+
+
+def assert_no_traceback(outcome: Outcome) -> None:
+    """Neither Python's traceback nor pytest's."""
+    assert "Traceback" not in outcome.text
+    assert not re.search(r"^E   |^\S+\.py:\d+: \w*Error", outcome.text, re.MULTILINE)

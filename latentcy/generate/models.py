@@ -128,9 +128,9 @@ def _auto(device: Device) -> tuple[Model, str]:
     sd15 = KNOWN["sd15"]
     try:
         check_pipeline(fetch(sd15.pipeline, download=False))
-    except LatentcyError:
+    except LatentcyError as error:
         _fetch_pipeline(MINIATURE)
-        why = f"auto found no weights of sd15 in the hub's cache on {device.name}"
+        why = f"auto cannot use sd15 as it is cached here ({error.found})"
         return MINIATURE, f"Model miniature: {why}; --model sd15 downloads them."
     return sd15, f"Model sd15: auto takes it on CUDA ({device.name}), its weights are here."
 

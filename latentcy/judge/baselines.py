@@ -35,6 +35,7 @@ class PublishedRow:
     speedup: float
     device: str  # "NVIDIA A100"
     source: str  # title, version and URL of the document
+    differs: str = ""  # how its setup differs from the variant here, so that it cannot bind
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def published(
                         speedup=float(row["speedup"]),
                         device=source["device"],
                         source=said_by,
+                        differs=str(row.get("differs", "")),
                     )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, repr(error), do="restore the file from the repository") from error

@@ -36,7 +36,7 @@ class ClipScorer:
 
         self.device = _torch_device(device)
         model, processor = _load_clip(weights)
-        self._metric = CLIPScore(model_name_or_path=lambda: (model, processor)).to(self.device)
+        self._metric = CLIPScore(model_name_or_path=lambda: (model, processor))
 
     @torch.no_grad()
     def scores(self, images: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
@@ -54,7 +54,9 @@ class ClipScorer:
         """
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images but {len(prompts)} prompts")
+        self._metric.to(self.device)
         scores = [self._score(image, prompt) for image, prompt in zip(images, prompts, strict=True)]
+        self._metric.to("cpu")  # else it would count as memory of the next case
         return np.asarray(scores, dtype=np.float64)
 
     def _score(self, image: np.ndarray, prompt: str) -> float:

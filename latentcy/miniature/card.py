@@ -87,13 +87,9 @@ def attributes(images: np.ndarray, pairs: Sequence[Asked]) -> dict[str, tuple[in
     for image, pair in zip(images, pairs, strict=True):
         pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
         for name, holds in check(pixels, pair.scene).items():
-            # Of a pair of things, kind and colour are asked for on their own sides.
-            key = name.split()[-1]
+            key = name.split()[-1]  # both things of a pair count
             asked[key] += 1
             right[key] += holds
-            if name.startswith(("left ", "right ")):
-                asked["side"] += 1
-                right["side"] += holds
     return {name: (right[name], asked[name]) for name in sorted(asked)}
 
 

@@ -28,7 +28,8 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._rows: dict[str, np.ndarray] = {}
-        self._write_whole(folder / "run.json", b"{}\n")
+        self._write_whole(folder / "run.tmp", b"")  # fails now rather than after the first case
+        (folder / "run.tmp").unlink()
 
     def write(self, reason: str, environment: Mapping[str, str], records: Sequence[Record]) -> None:
         """Replaces `run.json` as a whole, so that an interrupted run leaves a readable file."""

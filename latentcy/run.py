@@ -93,13 +93,13 @@ class Run:
     def latency(self, case: Case, rounds: Sequence[float]) -> Verdict:
         """Records the seconds of each round, and holds their median against the baselines."""
         median = float(np.median(rounds))
-        stored = self.shelf.stored(case)
         reference = self._records.get(self._reference(case).id)
         speedup = reference.seconds / median if reference and reference.seconds else None
         if self._reference(case).id == case.id:
             speedup = 1.0
         self._update(case, seconds=median, rounds=tuple(rounds), speedup=speedup)
         self._update(case, stages=self._stages(case), peak_bytes=self._peak(case))
+        stored = self.shelf.stored(case)
         hub = self.model.source == "hub"
         row = published(self.model.name, case.variant.group, case.variant.name) if hub else None
         verdict = latency_verdict(

@@ -105,24 +105,30 @@ def test_a_broken_baseline_fails_its_case_alone(pytester, tiny, content):
     assert {record["variant"] for record in records if record["seconds"]} == {"baseline", "bf16"}
 
 
-def test_memory_running_out_costs_one_case(pytester, tiny):
+def test_memory_running_out_or_an_exception_costs_one_case(pytester, tiny):
     file = pytester.path / "mine.py"
     file.write_text(
         "import torch\n"
         "from latentcy.generate.variants import Variant\n"
         "def exhaust(pipeline):\n"
         "    raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 TiB')\n"
+        "def break_off(pipeline):\n"
+        "    def forward(*arguments, **settings):\n"
+        "        raise RuntimeError('shapes differ')\n"
+        "    pipeline.unet.forward = forward\n"
         "VARIANTS = [Variant('greedy', 'Takes all memory.', prepare=exhaust),\n"
+        "            Variant('broken', 'Raises.', prepare=break_off),\n"
         "            Variant('modest', 'Nothing.')]\n"
     )
     outcome = benchmark(
         pytester, f"--model={tiny}", f"--variants={file}", "--no-builtin", *QUICK[:2]
     )
     assert outcome.status == 1
-    assert_message(outcome, "memory ran out", "9 TiB")
+    assert_message(outcome, "memory ran out", "9 TiB", "RuntimeError", "shapes differ")
     records = json.loads((outcome.results / "run.json").read_text())["records"]
     measured = {record["variant"]: record["seconds"] for record in records}
     assert measured["greedy"] is None
+    assert measured["broken"] is None
     assert measured["modest"] > 0
 
 

@@ -30,7 +30,7 @@ class Model:
     licence: str
 
 
-MINIATURE_GUIDANCE = 3.0
+MINIATURE_GUIDANCE = 2.0
 MINIATURE_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "miniature"
 
 _DISTILLED = Weights("nota-ai/bk-sdm-small", subfolder="unet")

@@ -14,7 +14,7 @@ from latentcy.miniature.pictures import Pictures, to_unit
 
 VAE_PLAN = Plan("vae", steps=4500, batch=16, learning_rate=1e-3)
 DECODER_PLAN = Plan("vae-decoder", steps=3000, batch=16, learning_rate=8e-4)
-TINY_PLAN = Plan("vae-tiny", steps=2000, batch=16, learning_rate=1e-3)
+TINY_PLAN = Plan("vae-tiny", steps=4200, batch=16, learning_rate=1e-3)
 _KL_WEIGHT = 5e-4
 _CROPS_UNTIL = 0.35
 _SPREAD = 0.05  # standard deviation of noise on unit-variance latents while decoders train

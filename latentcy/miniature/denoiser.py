@@ -20,7 +20,7 @@ from latentcy.miniature.pictures import Pictures, to_unit
 from latentcy.miniature.vocabulary import POSITIONS, encode
 
 UNET_PLAN = Plan("unet", steps=3000, batch=128, learning_rate=1.2e-3)
-DISTILLED_PLAN = Plan("unet-distilled", steps=1300, batch=128, learning_rate=8e-4, decay=0.998)
+DISTILLED_PLAN = Plan("unet-distilled", steps=2000, batch=128, learning_rate=8e-4, decay=0.998)
 WIDTH = 128
 _CAPTION_DROPOUT = 0.1
 _OUTPUT_WEIGHT = 2.0

@@ -43,6 +43,10 @@ def test_the_weights_are_small_and_only_safetensors():
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".txt", ".md", ".png"}
 
 
+def test_no_config_names_the_machine_that_trained_it():
+    assert not any("_name_or_path" in file.read_text() for file in MINIATURE_FOLDER.rglob("*.json"))
+
+
 def test_the_prompts_were_never_seen(pairs):
     assert all(held_out(pair.prompt) for pair in pairs)
 

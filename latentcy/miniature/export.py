@@ -1,5 +1,6 @@
 """Writes the trained parts as the folders that diffusers and transformers load, in fp16."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -46,7 +47,16 @@ def export(
         part.to(torch.float16).save_pretrained(out / name)
     tokenizer.save_pretrained(out / "scorer")
     _image_processor().save_pretrained(out / "scorer")
+    for config in out.rglob("config.json"):
+        _forget_origin(config)
     return sum(file.stat().st_size for file in out.rglob("*.safetensors"))
+
+
+def _forget_origin(config: Path) -> None:
+    """Takes out the folder that a part was loaded from, which names the training machine."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _image_processor() -> CLIPImageProcessor:

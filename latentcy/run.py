@@ -90,8 +90,11 @@ class Run:
         """How many generations are timed: as published, but at least five of a single image."""
         return self.settings.rounds or max(case.workload.repeats, 5 if self._single(case) else 3)
 
-    def latency(self, case: Case, rounds: Sequence[float]) -> Verdict:
-        """Records the seconds of each round, and holds their median against the baselines."""
+    def latency(self, case: Case, rounds: Sequence[float]) -> Verdict | None:
+        """Records the seconds of each round, and holds their median against the baselines.
+
+        None where the variant's speed is not gated.
+        """
         median = float(np.median(rounds))
         reference = self._records.get(self._reference(case).id)
         speedup = reference.seconds / median if reference and reference.seconds else None
@@ -99,12 +102,14 @@ class Run:
             speedup = 1.0
         self._update(case, seconds=median, rounds=tuple(rounds), speedup=speedup)
         self._update(case, stages=self._stages(case), peak_bytes=self._peak(case))
+        if not case.variant.speed_gated:
+            return None
         stored = self.shelf.stored(case)
         hub = self.model.source == "hub"
         row = published(self.model.name, case.variant.group, case.variant.name) if hub else None
         verdict = latency_verdict(
             median,
-            stored if case.variant.speed_gated else None,
+            stored,
             self.settings.latency_tolerance,
             fingerprint=self.shelf.fingerprint(case),
             published=row,

@@ -61,6 +61,22 @@ def test_a_case_within_its_baseline_passes(pytester, tiny):
     assert verdict(outcome, "baseline", "memory")["status"] == "passed"
 
 
+def test_a_variant_whose_speed_is_not_gated_is_timed_and_has_no_latency_verdict(pytester, tiny):
+    file = pytester.path / "mine.py"
+    file.write_text(
+        "from latentcy.generate.variants import Variant\n"
+        "VARIANTS = [Variant('free', 'Nothing.', speed_gated=False)]\n"
+    )
+    outcome = benchmark(
+        pytester, f"--model={tiny}", f"--variants={file}", "--no-builtin", *QUICK[:2]
+    )
+    assert outcome.status == 0
+    records = json.loads((outcome.results / "run.json").read_text())["records"]
+    free = next(record for record in records if record["variant"] == "free")
+    assert free["seconds"] > 0
+    assert "latency" not in {one["gate"] for one in free["verdicts"]}
+
+
 def test_a_baseline_of_another_device_is_not_compared(pytester, tiny):
     benchmark(pytester, f"--model={tiny}", "--benchmark-record", *QUICK)
     stored = next((pytester.path / "baselines").rglob("precision-baseline.json"))
@@ -85,7 +101,7 @@ def test_the_record_of_every_case_lands_in_the_benchmarks_json(pytester, tiny):
     benchmark(pytester, f"--model={tiny}", f"--benchmark-json={file}", *QUICK)
     written = json.loads(file.read_text())
     extra = written["benchmarks"][0]["extra_info"]
-    assert extra["case"] == "tiny/precision/baseline" or extra["case"].endswith("baseline")
+    assert extra["case"].endswith("/precision/baseline")
     assert extra["clip"] is not None and extra["peak_bytes"] and extra["stages"]
     assert {one["gate"] for one in extra["verdicts"]} >= {"latency", "memory", "black images"}
     assert len(written["latentcy"]["records"]) == 1

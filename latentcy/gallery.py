@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentcy.errors import LatentcyError
+from latentcy.generate import spent
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model
 from latentcy.generate.sampler import Sampler
@@ -64,6 +65,11 @@ class Gallery:
             clip=self._scores(made.images),
         )
 
+    def read(self, label: str, images: np.ndarray) -> Observation:
+        """Reads images that were generated elsewhere, float32 [n, height, width, 3]."""
+        self._results.keep_images(label, images)
+        return Observation(images, image_verdict(look(images)), self._scores(images))
+
     def _scores(self, images: np.ndarray) -> np.ndarray | None:
         if self._scorer is None and not self.without_scorer:
             self._open_scorer()
@@ -74,6 +80,7 @@ class Gallery:
             self.without_scorer = f"model {self._model.name} has none beside its pipeline"
             return
         try:
-            self._scorer = ClipScorer(self._model.scorer, self._device)
+            with spent.loading():
+                self._scorer = ClipScorer(self._model.scorer, self._device)
         except LatentcyError as error:
             self.without_scorer = error.found

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-import numpy as np
+import torch
 
 from latentcy.case import Case
 from latentcy.errors import LatentcyError
-from latentcy.gallery import Gallery, Observation
-from latentcy.generate.device import Device, environment, find_device, free, peak_memory
+from latentcy.gallery import Gallery
+from latentcy.generate import spent
+from latentcy.generate.device import Device, environment, find_device
 from latentcy.generate.models import Model, lacking, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
 from latentcy.generate.weights import fetch
 from latentcy.generate.workloads import workload
-from latentcy.judge.baselines import StoredBaseline, published
-from latentcy.judge.quality import ssim
+from latentcy.judge.baselines import published
 from latentcy.judge.verdicts import (
     FAILED,
     INCONCLUSIVE,
     Verdict,
-    clip_verdict,
     latency_verdict,
     memory_verdict,
-    ssim_verdict,
 )
+from latentcy.ledger import Ledger
+from latentcy.likeness import Likeness
+from latentcy.loaded import Loaded
 from latentcy.prompts import prompt_set
+from latentcy.references import Itself, OtherPlace, OtherVariants, References
 from latentcy.settings import Settings, chosen_variants
 from latentcy.shelf import Shelf
+from latentcy.speed import Speed
 from latentcy.track.records import Record
 from latentcy.track.results import Results
 
@@ -49,152 +51,120 @@ class Run:
     def __init__(self, settings: Settings, say: Callable[[str], None] = lambda line: None) -> None:
         self.settings = settings
         self.variants = chosen_variants(settings)
-        self.device: Device = find_device(settings.device)
-        self.model, self.reason = resolve_model(settings.model, self.device)
+        self.device, self.model, self.reason = _place(settings)
         _download_parts(self.model, self.variants)
         self.environment = environment(self.device)
         self.prompts = prompt_set(self.model, settings.prompts_file, settings.images)
         self.results = Results(settings.results)
         self.gallery = Gallery(self.model, self.device, self.prompts, self.results, say)
         self.shelf = Shelf(settings, self.device, self.model, self.environment)
+        self.loaded = Loaded(self.model, self.device)
         self.cases = tuple(self._case(variant) for variant in self.variants)
-        self._records: dict[str, Record] = {}
-        self._observations: dict[str, Observation] = {}
-        self._lost: dict[str, str] = {}
-        self._open: Sampler | None = None
-        self._open_id: str | None = None
+        self.ledger = Ledger(
+            model=self.model,
+            device=self.device,
+            environment=self.environment,
+            results=self.results,
+            reason=self.reason,
+            cases=self.cases,
+        )
+        self.references = self._references(say)
+        self.speed = Speed(
+            settings,
+            device=self.device,
+            loaded=self.loaded,
+            ledger=self.ledger,
+            references=self.references,
+            cases=[case for case in self.cases if not self._why_not(case)],
+            say=say,
+        )
+        self.likeness = Likeness(
+            model=self.model,
+            device=self.device,
+            cases=self.cases,
+            loaded=self.loaded,
+            ledger=self.ledger,
+            gallery=self.gallery,
+            references=self.references,
+        )
+        self._opened, self._spent_before = time.perf_counter(), spent.so_far()
 
     @property
     def records(self) -> tuple[Record, ...]:
         """The records so far, in the order of the cases."""
-        return tuple(self._records[case.id] for case in self.cases if case.id in self._records)
+        return self.ledger.records
 
     def refusal(self, case: Case) -> str | None:
         """Why the case cannot run here, recorded as skipped; None where it can."""
-        reason = case.variant.refusal(self.device) or lacking(self.model, case.variant)
+        reason = self._why_not(case)
         if reason:
-            self._update(case, skipped=reason)
+            self.ledger.update(case, skipped=reason)
         return reason
 
-    def sampler(self, case: Case) -> Sampler:
-        """The loaded case; the one before it is closed, so that one pipeline is held at a time."""
-        if self._open_id == case.id and self._open is not None:
-            return self._open
-        self.close()
-        self._update(case)
-        self._open = open_sampler(self.model, case.variant, self.device, case.workload)
-        self._open_id = case.id
-        return self._open
-
-    def rounds(self, case: Case) -> int:
-        """How many generations are timed: as published, but at least five of a single image."""
-        return self.settings.rounds or max(case.workload.repeats, 5 if self._single(case) else 3)
-
-    def latency(self, case: Case, rounds: Sequence[float]) -> Verdict | None:
-        """Records the seconds of each round, and holds their median against the baselines.
+    def latency(self, case: Case) -> Verdict | None:
+        """Holds the median of a case that `speed` has timed against the baselines.
 
         None where the variant's speed is not gated.
         """
-        median = float(np.median(rounds))
-        reference = self._records.get(self._reference(case).id)
-        speedup = reference.seconds / median if reference and reference.seconds else None
-        if self._reference(case).id == case.id:
-            speedup = 1.0
-        self._update(case, seconds=median, rounds=tuple(rounds), speedup=speedup)
-        self._update(case, stages=self._stages(case), peak_bytes=self._peak(case))
+        record = self.ledger.of(case)
+        assert record.seconds is not None  # timed before it is judged
+        if self.settings.record:
+            return self.ledger.judge(case, self._record(case))
         if not case.variant.speed_gated:
             return None
-        stored = self.shelf.stored(case)
         hub = self.model.source == "hub"
         row = published(self.model.name, case.variant.group, case.variant.name) if hub else None
         verdict = latency_verdict(
-            median,
-            stored,
+            record.rounds,
+            self.shelf.stored(case),
             self.settings.latency_tolerance,
             fingerprint=self.shelf.fingerprint(case),
             published=row,
-            speedup=speedup,
+            speedup=record.speedup,
             device_name=self.device.name,
             model=self.model.name,
+            yardstick_seconds=record.yardstick_seconds,
+            versions=self.shelf.versions,
+            marks=record.marks,
         )
-        if self.settings.record:
-            verdict = self._record(case, stored)
-        self._judge(case, verdict)
-        return verdict
+        return self.ledger.judge(case, verdict)
 
     def memory(self, case: Case) -> Verdict:
         """Holds the peak memory against the stored baseline."""
-        if case.id not in self._records or self._records[case.id].peak_bytes is None:
-            self._update(case, peak_bytes=self._peak(case))
+        if self.ledger.of(case).peak_bytes is None:
+            self.ledger.update(case, peak_bytes=self.speed.peak(self.loaded.sampler(case)))
         verdict = memory_verdict(
-            self._records[case.id].peak_bytes,
+            self.ledger.of(case).peak_bytes,
             self.shelf.stored(case),
             self.settings.memory_tolerance,
             fingerprint=self.shelf.fingerprint(case),
+            versions=self.shelf.versions,
         )
-        self._judge(case, verdict)
-        return verdict
-
-    def images(self, case: Case) -> Verdict:
-        """Whether no image of the case is black, flat or born of non-finite values."""
-        observation = self.observation(case)
-        self._judge(case, observation.image_verdict)
-        return observation.image_verdict
-
-    def ssim(self, case: Case) -> Verdict | None:
-        """SSIM to the reference from identical noise; None where the variant promises none."""
-        limit, name = case.variant.quality.ssim, case.variant.ssim_reference
-        if limit is None or name is None:
-            return None
-        reference = self._held_against(case, name)
-        if isinstance(reference, str):
-            return self._open_gate(case, "SSIM", reference)
-        values = ssim(self.observation(case).images, reference.images)
-        self._update(case, ssim=float(np.mean(values)))
-        verdict = replace(ssim_verdict(values, limit), gate="SSIM")
-        self._judge(case, verdict)
-        return verdict
-
-    def clip(self, case: Case) -> Verdict | None:
-        """CLIP per prompt, paired with the reference; None where the variant promises none."""
-        observation = self.observation(case)
-        if observation.clip is not None:
-            self._update(case, clip=float(np.mean(observation.clip)))
-        limit = case.variant.quality.clip_drop
-        if limit is None:
-            return None
-        if observation.clip is None:
-            return self._open_gate(case, "CLIP", f"no scorer: {self.gallery.without_scorer}")
-        reference = self._held_against(case, case.variant.reference)
-        if isinstance(reference, str):
-            return self._open_gate(case, "CLIP", reference)
-        assert reference.clip is not None  # one scorer for all cases
-        verdict = replace(clip_verdict(observation.clip, reference.clip, limit), gate="CLIP")
-        self._judge(case, verdict)
-        return verdict
-
-    def observation(self, case: Case) -> Observation:
-        """The case's images of all prompts, generated once, and what was read from them."""
-        if case.id not in self._observations:
-            self._observations[case.id] = self.gallery.add(case.label, self.sampler(case))
-        return self._observations[case.id]
+        return self.ledger.judge(case, verdict)
 
     def fail(self, case: Case, gate: str, reason: str) -> None:
         """Records a case that could not be measured as failed, with its last words."""
-        self._judge(case, Verdict(gate, FAILED, reason))
+        self.ledger.judge(case, Verdict(gate, FAILED, reason))
+
+    def sentences(self) -> tuple[str, ...]:
+        """What the run says of its own method and of where its time went."""
+        wall = time.perf_counter() - self._opened
+        here = spent.so_far().since(self._spent_before)
+        after_loading = wall - here.loading
+        share = here.generating / after_loading if after_loading > 0 else 0.0
+        generating = f"Of {after_loading:.0f} s after loading, {share:.0%} were spent generating."
+        return (*self.speed.sentences(), generating)
 
     def finish(self) -> None:
-        """Lets the pipeline go and writes the picture of all variants' images."""
+        """Lets the pipelines go and writes the picture of all variants' images."""
         self.close()
         self.results.write_grid(self.prompts)
 
     def close(self) -> None:
-        """Lets the loaded pipeline go, if there is one."""
-        sampler, self._open, self._open_id = self._open, None, None
-        if sampler is not None:
-            sampler.close()
-        else:
-            free(self.device)  # what a case that failed to load has left
+        """Lets the loaded pipeline go, and ends the other environment's process."""
+        self.loaded.close()
+        if isinstance(self.references, OtherPlace):
+            self.references.close()
 
     def _case(self, variant: Variant) -> Case:
         work = workload(
@@ -205,85 +175,50 @@ class Run:
         )
         return Case(f"{self.model.name}/{variant.id}", variant, work)
 
-    def _named(self, case: Case, name: str) -> Case:
-        wanted = f"{self.model.name}/{case.variant.group}/{name}"
-        return next(other for other in self.cases if other.id == wanted)
+    def _why_not(self, case: Case) -> str | None:
+        return case.variant.refusal(self.device) or lacking(self.model, case.variant)
 
-    def _reference(self, case: Case) -> Case:
-        return self._named(case, case.variant.reference)
+    def _references(self, say: Callable[[str], None]) -> References:
+        if self.settings.self_check:
+            return Itself(self.loaded)
+        if self.settings.against:
+            return OtherPlace(
+                self.settings,
+                model=self.model,
+                device=self.device,
+                environment=self.environment,
+                say=say,
+            )
+        return OtherVariants(self.cases, model=self.model, device=self.device, loaded=self.loaded)
 
-    def _held_against(self, case: Case, name: str) -> Observation | str:
-        """The reference's observation, or why nothing can be held against it."""
-        reference = self._named(case, name)
-        if reference.id not in self._lost:
-            why = reference.variant.refusal(self.device) or lacking(self.model, reference.variant)
-            try:
-                observation = None if why else self.observation(reference)
-            except Exception as error:
-                if reference.id == case.id:
-                    raise
-                why = str(error).partition("\n")[0] or type(error).__name__
-            else:
-                if observation is not None and observation.image_verdict.status == FAILED:
-                    why = observation.image_verdict.reason
-            if not why and observation is not None:
-                return observation
-            self._lost[reference.id] = f"its reference {name} cannot be used: {why}"
-        return self._lost[reference.id]
-
-    def _record(self, case: Case, before: StoredBaseline | None) -> Verdict:
-        """Stores the case as this device's baseline, unless its images are broken."""
-        if self.observation(case).image_verdict.status == FAILED:
+    def _record(self, case: Case) -> Verdict:
+        """Adds the case to this device's stored runs, unless its images are broken."""
+        if self.likeness.observation(case).image_verdict.status == FAILED:
             why = "not recorded as a baseline, since its images are broken"
             return Verdict("latency", INCONCLUSIVE, why)
-        stored = self.shelf.store(case, self._records[case.id])
-        replaced = f", in place of {before.seconds:.4g} s" if before else ""
-        why = f"{stored.seconds:.4g} s recorded as this device's baseline{replaced}"
+        record = self.ledger.of(case)
+        recorded = self.shelf.store(case, record, yardstick_seconds=record.yardstick_seconds)
+        number = len(recorded.baseline.runs)
+        why = f"{record.seconds:.4g} s recorded as run {number} of this device's baseline"
+        if recorded.anew:
+            why += f", begun anew: {recorded.anew}"
         return Verdict("latency", INCONCLUSIVE, why)
 
-    def _open_gate(self, case: Case, gate: str, reason: str) -> Verdict:
-        verdict = Verdict(gate, INCONCLUSIVE, reason)
-        self._judge(case, verdict)
-        return verdict
 
-    def _peak(self, case: Case) -> int | None:
-        with peak_memory(self.device) as peak:
-            self.sampler(case).generate()
-        return peak.bytes
+def _place(settings: Settings) -> tuple[Device, Model, str]:
+    """The device and the model, and why that model; torch's threads are set on a CPU.
 
-    def _stages(self, case: Case) -> dict[str, float] | None:
-        work = case.workload
-        prompts = [work.prompt] * len(work.seeds)
-        return self.sampler(case).observe(prompts, work.seeds, batch=len(prompts)).stages
-
-    def _single(self, case: Case) -> bool:
-        return len(case.workload.seeds) == 1
-
-    def _judge(self, case: Case, verdict: Verdict) -> None:
-        kept = self._records[case.id].verdicts if case.id in self._records else ()
-        others = tuple(one for one in kept if one.gate != verdict.gate)
-        self._update(case, verdicts=(*others, verdict))
-
-    def _update(self, case: Case, **changed: object) -> Record:
-        record = self._records.get(case.id) or self._empty_record(case)
-        self._records[case.id] = replace(record, **changed)  # type: ignore[arg-type]
-        self.results.write(self.reason, self.environment, self.records)
-        return self._records[case.id]
-
-    def _empty_record(self, case: Case) -> Record:
-        row = published(None, case.variant.group, case.variant.name)
-        return Record(
-            case=case.id,
-            model=self.model.name,
-            group=case.variant.group,
-            variant=case.variant.name,
-            changes=case.variant.changes,
-            device=self.device.name,
-            published_seconds=row.seconds if row else None,
-            published_speedup=row.speedup if row else None,
-            control=case.variant.control,
-            environment=self.environment,
-        )
+    The miniature gets one thread: on two shared cores a second one made it 0 to 25 % faster and its
+    times ten times as noisy (docs/method.md).
+    """
+    device = find_device(settings.device)
+    model, reason = resolve_model(settings.model, device)
+    if device.kind == "cpu":
+        threads = settings.threads or (1 if model.source == "embedded" else 0)
+        if threads:
+            torch.set_num_threads(threads)
+            device = find_device("cpu")
+    return device, model, reason
 
 
 def _download_parts(model: Model, variants: Sequence[Variant]) -> None:

@@ -27,7 +27,16 @@ class Settings:
     only: tuple[str, ...] | None = None
     prompts_file: Path | None = None
     images: int = 0  # 0: 16, or one for each prompt of the file
-    rounds: int | None = None
+    rounds: int | None = None  # of a case that is paired with nothing
+    pairs: int = 20  # 0: no reference is timed
+    precision: float = 0.0  # half-width of the interval as a share; 0: `pairs` pairs
+    budget: float = 0.0  # seconds for all timing; 0: no limit
+    order_seed: int = 2023
+    threads: int = 0  # of torch on a CPU; 0: one for the miniature, else torch's own
+    against: str | None = None  # another interpreter, whose environment is the reference
+    self_check: bool = False
+    trials: int = 5  # of each case in a self-check
+    speed_tolerance: float = 0.01
     latency_tolerance: float = 0.10
     memory_tolerance: float = 0.10
     baselines: Path = Path("baselines")

@@ -1,8 +1,9 @@
-"""The shelf: the baselines stored for one device and model."""
+"""The shelf: the runs stored for one device and model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +12,15 @@ from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model
 from latentcy.judge.baselines import (
+    Recorded,
     StoredBaseline,
+    StoredRun,
+    add_run,
     baseline_path,
     fingerprint,
+    is_seconds,
     read_baseline,
+    versions,
     write_baseline,
 )
 from latentcy.settings import Settings
@@ -30,41 +36,77 @@ class Shelf:
         self._settings, self._device, self._model = settings, device, model
         self._environment = environment
 
-    def stored(self, case: Case) -> StoredBaseline | None:
-        """The case's baseline; None where there is none.
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions here, for naming what changed since a stored run."""
+        return versions(self._environment)
 
-        Raises LatentcyError where it cannot be read, unless it is being replaced anyway.
+    def stored(self, case: Case) -> StoredBaseline | None:
+        """The case's stored runs; None where there are none.
+
+        Raises LatentcyError where they cannot be read, unless they are being recorded anyway.
         """
         try:
-            return read_baseline(self._path(case))
+            return self._read(case)
         except LatentcyError:
             if self._settings.record:
                 return None
             raise
 
-    def store(self, case: Case, record: Record) -> StoredBaseline:
-        """Makes a measured record the case's baseline. Raises LatentcyError where it cannot."""
+    def store(
+        self, case: Case, record: Record, *, yardstick_seconds: float | None = None
+    ) -> Recorded:
+        """Adds a measured record to the case's stored runs, or begins them anew and says why.
+
+        Args:
+            case: what was measured.
+            record: its measurement.
+            yardstick_seconds: of the yardstick around it; None where it was not timed.
+
+        Raises:
+            LatentcyError: the place cannot be written, or a round took no time.
+            ValueError: the record holds no measurement.
+        """
         if record.seconds is None:
             raise ValueError(f"{case.id} was not measured")
-        baseline = StoredBaseline(
-            case=case.id,
-            fingerprint=self.fingerprint(case),
+        if not all(is_seconds(value) for value in (record.seconds, *record.rounds)):
+            raise LatentcyError(
+                found=f"rounds of {case.id} that took {record.rounds} s",
+                expected="times above zero, all of them numbers",
+                do="record it again; where it stays so, this machine's clock is broken",
+            )
+        run = StoredRun(
+            recorded=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=record.seconds,
             rounds=record.rounds,
-            peak_bytes=record.peak_bytes,
-            recorded=datetime.now(UTC).date().isoformat(),
+            yardstick_seconds=yardstick_seconds if is_seconds(yardstick_seconds) else None,
+            peak_bytes=record.peak_bytes or None,
+            versions=self.versions,
         )
-        write_baseline(self._path(case), baseline)
-        return baseline
+        unread = None
+        try:
+            before = self._read(case)
+        except LatentcyError as error:
+            before, unread = None, error.found
+        recorded = add_run(before, run, case=case.id, fingerprint=self.fingerprint(case))
+        write_baseline(self._path(case), recorded.baseline)
+        return replace(recorded, anew=unread) if unread else recorded
 
     def fingerprint(self, case: Case) -> dict[str, str]:
-        """What is measured on what, for comparing with a stored baseline."""
-        return fingerprint(
-            device=self._device,
-            model=self._model,
-            workload=case.workload,
-            environment=self._environment,
-        )
+        """What is measured on what, for comparing with stored runs."""
+        return fingerprint(device=self._device, model=self._model, workload=case.workload)
+
+    def _read(self, case: Case) -> StoredBaseline | None:
+        path = self._path(case)
+        found = read_baseline(path)
+        if found is not None and found.case != case.id:
+            raise LatentcyError(
+                found=f"the baseline {path} is of the case {found.case}",
+                expected=f"one of {case.id}",
+                do="put the file back in its place, or delete it and record it again with "
+                "--benchmark-record",
+            )
+        return found
 
     def _path(self, case: Case) -> Path:
         return baseline_path(

@@ -1,11 +1,17 @@
-"""Promise: every variant is as fast, and as small, as its baseline."""
+"""Promise: every variant is as fast, and as small, as its reference and its baseline."""
 
 
 def test_latency(case, run, timed, promise):
-    """Timed warm, device idle between rounds; loading and compiling stay outside."""
-    promise(run.latency(case, timed(case)))
+    """Timed warm and in pairs, device idle between rounds; loading and compiling stay outside."""
+    timed(case)
+    promise(run.latency(case))
 
 
 def test_memory(case, run, promise):
     """Peak memory of one generation."""
     promise(run.memory(case))
+
+
+def test_speed(case, run, promise):
+    """Not slower than the reference, by pairs; judged last, all cases of the run together."""
+    promise(run.speed.verdict(case))

@@ -58,6 +58,7 @@ def outcome(tmp_path_factory):
         "--no-builtin",
         "--images=6",
         "--rounds=2",
+        "--pairs=0",
     )
 
 

@@ -24,9 +24,12 @@ def verdict(outcome, variant, gate, group="precision"):
     return next(one for one in record["verdicts"] if one["gate"] == gate)
 
 
-def rewrite(pytester, **changed):
+def rewrite(pytester, *, fingerprint=None, **run):
     stored = next((pytester.path / "baselines").rglob("precision-baseline.json"))
-    stored.write_text(json.dumps(json.loads(stored.read_text()) | changed))
+    data = json.loads(stored.read_text())
+    data["runs"] = [data["runs"][0] | run]
+    data["fingerprint"] = fingerprint or data["fingerprint"]
+    stored.write_text(json.dumps(data))
 
 
 def test_without_a_baseline_the_latency_is_open_and_the_run_passes(pytester, tiny):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from latentcy.errors import LatentcyError
+from latentcy.generate import flags, spent
 from latentcy.generate.device import (
     Device,
     free,
@@ -49,12 +50,15 @@ class Sampler:
         device: Device,
         workload: Workload,
         pipeline: StableDiffusionPipeline,
+        switched: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.variant = variant
         self.device = device
         self.workload = workload
         self.pipeline = pipeline
+        self.generating_seconds = 0.0  # spent inside the pipeline, in all calls
+        self._switched = dict(switched or {})  # the global switches that `prepare` set
         self._noise: dict[tuple[int, ...], torch.Tensor] = {}
 
     def generate(
@@ -67,6 +71,12 @@ class Sampler:
         """
         seeds = tuple(self.workload.seeds if seeds is None else seeds)
         return Generation(images=self._call(prompts, seeds))
+
+    def seconds(self, timer: Callable[[], float] = time.perf_counter) -> float:
+        """The seconds that one generation of the workload takes, the device idle again after it."""
+        started = timer()
+        self.generate()
+        return timer() - started
 
     def observe(
         self, prompts: Sequence[str], seeds: Sequence[int], *, batch: int = 4
@@ -101,7 +111,13 @@ class Sampler:
         if prompts is not None and len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
         prompt = self.workload.prompt if prompts is None else list(prompts)
-        with switches(tf32=self.variant.tf32), self._autocast():
+        latents = self._starting_noise(seeds)
+        with (
+            flags.applied(self._switched),
+            switches(tf32=self.variant.tf32),
+            self._autocast(),
+            self._counted(),
+        ):
             output = self.pipeline(
                 prompt=prompt,
                 num_images_per_prompt=len(seeds) if prompts is None else 1,
@@ -109,11 +125,21 @@ class Sampler:
                 width=self.workload.width,
                 num_inference_steps=self.workload.steps,
                 guidance_scale=self.workload.guidance_scale,
-                latents=self._starting_noise(seeds),
+                latents=latents,
                 output_type="np",
             )
             synchronize(self.device)
         return np.asarray(output.images, dtype=np.float32)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self.generating_seconds += seconds
+            spent.generated(seconds)
 
     def _starting_noise(self, seeds: tuple[int, ...]) -> torch.Tensor:
         """The seeds' noise in the UNet's dtype; the workload's own is kept on the device."""
@@ -175,7 +201,8 @@ class Sampler:
 
 def open_sampler(model: Model, variant: Variant, device: Device, workload: Workload) -> Sampler:
     """Load the case. Raises LatentcyError as `load_pipeline` does, or for an impossible size."""
-    pipeline = load_pipeline(model, variant, device, scheduler=workload.scheduler)
+    with spent.loading(), flags.recorded() as switched:
+        pipeline = load_pipeline(model, variant, device, scheduler=workload.scheduler)
     scale = pipeline.vae_scale_factor
     if workload.height % scale or workload.width % scale:
         raise LatentcyError(
@@ -184,7 +211,12 @@ def open_sampler(model: Model, variant: Variant, device: Device, workload: Workl
             do="choose another size",
         )
     return Sampler(
-        model=model, variant=variant, device=device, workload=workload, pipeline=pipeline
+        model=model,
+        variant=variant,
+        device=device,
+        workload=workload,
+        pipeline=pipeline,
+        switched=switched,
     )
 
 

@@ -15,6 +15,7 @@ from latentcy.generate.device import Device
 from latentcy.generate.userfile import run_file
 
 DTYPES = ("float32", "float16", "bfloat16")
+DEVICE_KINDS = ("cpu", "cuda", "mps")
 GROUP_WORKLOADS = {"precision": "single", "distillation": "batch"}
 
 
@@ -52,7 +53,8 @@ class Variant:
     ssim_reference: str | None = "baseline"  # None: other weights, no SSIM
     quality: Quality = Quality()
     control: bool = False  # known to be bad: judged and shown, but does not fail the run
-    speed_gated: bool = True
+    speed_gated: bool = True  # False: timed and shown, and held against nothing
+    no_slower_on: tuple[str, ...] = DEVICE_KINDS  # where it must be no slower than `reference`
     prepare: Callable[[Any], None] | None = None  # may change the loaded pipeline in place
 
     def __post_init__(self) -> None:
@@ -65,6 +67,8 @@ class Variant:
             )
         dtypes: tuple[str | None, ...] = (*DTYPES, None)
         self._one_of("group", self.group, tuple(GROUP_WORKLOADS))
+        for kind in self.no_slower_on:
+            self._one_of("no_slower_on", kind, DEVICE_KINDS)
         self._one_of("dtype", self.dtype, DTYPES)
         self._one_of("cpu_dtype", self.cpu_dtype, dtypes)
         self._one_of("autocast", self.autocast, dtypes)
@@ -139,6 +143,9 @@ _TINY_SSIM = Tolerance(
 )
 
 # In the order of the published tables; bf16 and autocast stand beside them.
+# Half precision and tf32 are promised to be no slower only where there is hardware for them.
+_FAST_ARITHMETIC = ("cuda",)
+
 BUILTIN: tuple[Variant, ...] = (
     Variant(
         name="baseline",
@@ -147,18 +154,21 @@ BUILTIN: tuple[Variant, ...] = (
     ),
     Variant(
         name="tf32",
+        no_slower_on=_FAST_ARITHMETIC,
         changes="Matrix products and convolutions in tf32.",
         tf32=True,
         quality=_TF32_OR_FP16,
     ),
     Variant(
         name="fp16",
+        no_slower_on=_FAST_ARITHMETIC,
         changes="All weights and arithmetic in float16.",
         dtype="float16",
         quality=_TF32_OR_FP16,
     ),
     Variant(
         name="combined",
+        no_slower_on=_FAST_ARITHMETIC,
         changes="float16, and tf32 for what is left in fp32.",
         dtype="float16",
         tf32=True,
@@ -166,12 +176,14 @@ BUILTIN: tuple[Variant, ...] = (
     ),
     Variant(
         name="bf16",
+        no_slower_on=_FAST_ARITHMETIC,
         changes="All weights and arithmetic in bfloat16.",
         dtype="bfloat16",
         quality=_BF16,
     ),
     Variant(
         name="autocast",
+        no_slower_on=_FAST_ARITHMETIC,
         changes="fp32 weights under torch.autocast, which the documentation warns of.",
         autocast="float16",
         cpu_autocast="bfloat16",

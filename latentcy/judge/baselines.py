@@ -1,25 +1,31 @@
-"""What a measurement is held against: published rows, and baselines stored per device."""
+"""What a measurement is held against: published rows, and the runs stored per device and case."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from latentcy.errors import LatentcyError
 
-# 1: the first.
-SCHEMA = 1
+# 1: the first: one measurement.
+# 2: the runs behind a baseline, oldest first, each with its yardstick and versions; the fingerprint
+#    holds only what must agree, and the number of devices with it.
+SCHEMA = 2
 
-# Of a fingerprint, what must agree before two latencies may be compared. Versions of libraries and
-# of the driver may differ: their effect is what one wants to see.
-MUST_AGREE = ("device", "device_name", "model", "weights", "workload", "threads")
+# What must agree before two latencies may be compared.
+MUST_AGREE = ("device", "device_name", "device_count", "model", "weights", "workload", "threads")
+
+# What may differ between two runs and is named where it does: its effect is what one wants to see.
+VERSIONS = ("python", "torch", "diffusers", "transformers", "cuda", "cudnn", "driver")
+
+KEPT_RUNS = 50
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published" / "a100.json"
 
@@ -39,25 +45,46 @@ class PublishedRow:
 
 
 @dataclass(frozen=True)
-class StoredBaseline:
-    """A stored measurement of one case on one device.
+class StoredRun:
+    """One run's measurement of a case.
 
     Attributes:
-        case: the case's id, "<model>/<group>/<variant>".
-        fingerprint: what was measured on what; see `fingerprint`.
+        recorded: ISO 8601 date and time, UTC.
         seconds: median latency of one generation.
         rounds: seconds of each round.
+        yardstick_seconds: of `latentcy.generate.yardstick` around the case; None where not timed.
         peak_bytes: peak memory, or None where it could not be read.
-        recorded: ISO 8601 date.
+        versions: of what is in `VERSIONS`.
     """
+
+    recorded: str
+    seconds: float
+    rounds: tuple[float, ...]
+    yardstick_seconds: float | None = None
+    peak_bytes: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredBaseline:
+    """The stored runs of one case, "<model>/<group>/<variant>", on one device, oldest first."""
 
     case: str
     fingerprint: Mapping[str, str]
-    seconds: float
-    rounds: tuple[float, ...]
-    peak_bytes: int | None
-    recorded: str
-    schema: int = SCHEMA
+    runs: tuple[StoredRun, ...]
+
+    @property
+    def newest(self) -> StoredRun:
+        """The run stored last."""
+        return self.runs[-1]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A baseline with a run added; `anew` says why it begins with that run, None if it does not."""
+
+    baseline: StoredBaseline
+    anew: str | None = None
 
 
 def published(
@@ -92,29 +119,29 @@ def published(
     return None
 
 
-def fingerprint(
-    *, device: Any, model: Any, workload: Any, environment: Mapping[str, str]
-) -> dict[str, str]:
-    """Say what was measured on what, in strings that can be compared.
+def fingerprint(*, device: Any, model: Any, workload: Any) -> dict[str, str]:
+    """Say what is measured on what: a text for each name in `MUST_AGREE`.
 
     A local model is known by its name, never by its path on this machine.
     """
     weights = model.source
     if model.source == "hub":
         weights = f"{model.pipeline.location}@{model.pipeline.revision or 'main'}"
-    prints = {
+    return {
         "device": device.slug,
         "device_name": device.name,
-        "driver": device.driver or "",
-        "threads": str(device.threads or ""),
+        "device_count": str(_device_count(device.kind)),
         "model": model.name,
         "weights": weights,
         "workload": f"{len(workload.seeds)} x {workload.width}x{workload.height}, "
         f"{workload.steps} {workload.scheduler} steps, guidance {workload.guidance_scale:g}",
+        "threads": str(device.threads or ""),
     }
-    for library in ("python", "torch", "diffusers", "transformers"):
-        prints[library] = str(environment.get(library, ""))
-    return prints
+
+
+def versions(environment: Mapping[str, str]) -> dict[str, str]:
+    """Pick what is in `VERSIONS` from an environment; what is absent there is left out."""
+    return {name: str(environment[name]) for name in VERSIONS if environment.get(name)}
 
 
 def differences(stored: Mapping[str, str], current: Mapping[str, str]) -> tuple[str, ...]:
@@ -124,6 +151,37 @@ def differences(stored: Mapping[str, str], current: Mapping[str, str]) -> tuple[
         for key in MUST_AGREE
         if stored.get(key, "") != current.get(key, "")
     )
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Name every version that differs, as "torch 2.12.0 -> 2.13.0"."""
+    return tuple(
+        f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in dict.fromkeys((*before, *now))
+        if before.get(name) != now.get(name)
+    )
+
+
+def add_run(
+    stored: StoredBaseline | None, run: StoredRun, *, case: str, fingerprint: Mapping[str, str]
+) -> Recorded:
+    """Append a run to what is stored where the fingerprint agrees, else begin with it anew.
+
+    The last `KEPT_RUNS` are kept.
+    """
+    anew = "none was stored" if stored is None else None
+    if stored is not None and (unlike := differences(stored.fingerprint, fingerprint)):
+        anew = f"the one stored is of something else ({'; '.join(unlike)})"
+    past = () if stored is None or anew else stored.runs
+    return Recorded(StoredBaseline(case, fingerprint, (*past, run)[-KEPT_RUNS:]), anew)
+
+
+def is_seconds(value: Any) -> bool:
+    """True for a time that a measurement can take: a number from a nanosecond to 1e9 seconds.
+
+    The limits keep every ratio of two such times, and every logarithm of one, far from overflow.
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 1e-9 <= value <= 1e9
 
 
 def baseline_path(root: Path, device_slug: str, model: str, group: str, variant: str) -> Path:
@@ -136,14 +194,14 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
 
     Raises:
         LatentcyError: the place cannot be written.
-        ValueError: the baseline holds seconds that are no positive numbers.
+        TypeError, ValueError: the baseline holds what `read_baseline` would refuse.
     """
-    _check_seconds((baseline.seconds, *baseline.rounds))
+    runs = [{**vars(run), "versions": dict(run.versions)} for run in baseline.runs]
+    data = {"case": baseline.case, "fingerprint": dict(baseline.fingerprint), "runs": runs}
+    _baseline(data)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = json.dumps(
-        {**asdict(baseline), "fingerprint": dict(baseline.fingerprint)}, indent=2, sort_keys=True
-    )
+    text = json.dumps({"schema": SCHEMA, **data}, indent=2, sort_keys=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -180,29 +238,46 @@ def read_baseline(path: Path) -> StoredBaseline | None:
             do=f"use the latentcy version that wrote it, or {again}",
         )
     try:
-        peak = data["peak_bytes"]
-        baseline = StoredBaseline(
-            case=_text(data["case"]),
-            fingerprint={_text(key): _text(value) for key, value in data["fingerprint"].items()},
-            seconds=data["seconds"],
-            rounds=tuple(data["rounds"]),
-            peak_bytes=None if peak is None else int(peak),
-            recorded=_text(data["recorded"]),
-        )
-        _check_seconds((baseline.seconds, *baseline.rounds))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        return _baseline(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}", do=again) from error
-    return baseline
 
 
-def _check_seconds(values: tuple[Any, ...]) -> None:
-    if len(values) < 2:
-        raise ValueError("no rounds")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"{value!r} is no number of seconds")
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{value!r} is no positive number of seconds")
+def _baseline(data: Mapping[str, Any]) -> StoredBaseline:
+    """Check every value of a baseline. Raises KeyError, TypeError, ValueError or AttributeError."""
+    runs = tuple(_run(run) for run in _list(data["runs"]))
+    return StoredBaseline(_text(data["case"]), _texts(data["fingerprint"]), runs)
+
+
+def _run(data: Mapping[str, Any]) -> StoredRun:
+    peak, yardstick = data["peak_bytes"], data["yardstick_seconds"]
+    if peak is not None and (isinstance(peak, bool) or not isinstance(peak, int) or peak <= 0):
+        raise ValueError(f"{peak!r} is no positive number of bytes")
+    datetime.fromisoformat(_text(data["recorded"]))
+    return StoredRun(
+        recorded=data["recorded"],
+        seconds=_seconds(data["seconds"]),
+        rounds=tuple(_seconds(value) for value in _list(data["rounds"])),
+        yardstick_seconds=None if yardstick is None else _seconds(yardstick),
+        peak_bytes=peak,
+        versions=_texts(data["versions"]),
+    )
+
+
+def _seconds(value: Any) -> float:
+    if not is_seconds(value):
+        raise ValueError(f"{value!r} is no time in seconds")
+    return value
+
+
+def _list(value: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise TypeError(f"{value!r} is no list with something in it")
+    return value
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {_text(key): _text(one) for key, one in value.items()}
 
 
 def _text(value: Any) -> str:
@@ -220,7 +295,7 @@ def _read_json(path: Path, *, do: str) -> dict[str, Any]:
             expected="a readable JSON file",
             do=do,
         ) from error
-    except ValueError as error:  # JSON and UTF-8 errors both
+    except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors both; nested too deep
         raise _damaged(path, str(error), do=do) from error
     if not isinstance(data, dict):
         raise _damaged(path, f"a {type(data).__name__} at the top", do=do)
@@ -231,6 +306,14 @@ def _damaged(path: Path, why: str, *, do: str) -> LatentcyError:
     return LatentcyError(
         found=f"{path} is damaged: {why}", expected="a JSON file as latentcy writes it", do=do
     )
+
+
+def _device_count(kind: str) -> int:
+    if kind != "cuda":
+        return 1
+    import torch  # here, since reports are built where there is none
+
+    return torch.cuda.device_count()
 
 
 def _slug(name: str) -> str:

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latentcy.judge.baselines import PublishedRow, StoredBaseline, differences
+from latentcy.judge.baselines import PublishedRow, StoredBaseline, differences, is_seconds
+from latentcy.judge.stored import (
+    Held,
+    change,
+    compare_latency,
+    compare_memory,
+    percent,
+)
 
 if TYPE_CHECKING:
     from latentcy.generate.variants import Tolerance
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
     from latentcy.judge.overflow import OverflowOrigin
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+
+NONE_STORED = "no baseline is stored for it on this device (--benchmark-record stores one)"
 
 
 @dataclass(frozen=True)
@@ -33,75 +42,56 @@ class Verdict:
 
 
 def latency_verdict(
-    median_seconds: float,
+    rounds: Sequence[float],
     stored: StoredBaseline | None,
     tolerance: float,
     *,
     fingerprint: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
+    yardstick_seconds: float | None = None,
+    marks: Sequence[str] = (),
     published: PublishedRow | None = None,
     speedup: float | None = None,
     device_name: str = "",
     model: str = "",
 ) -> Verdict:
-    """Is the latency at most (1 + tolerance) times each baseline that may be held against it?
+    """Is the median latency within what each baseline allows that may be held against it?
+
+    Stored runs allow what `latentcy.judge.stored.compare_latency` says, a published row
+    (1 + tolerance) times its own.
 
     Args:
-        median_seconds: of one generation.
-        stored: baseline of this device and case, or None.
+        rounds: seconds of each timed generation.
+        stored: runs of this device and case, or None.
         tolerance: fraction by which the latency may exceed a baseline, and the speed-up fall short.
         fingerprint: of this measurement; a stored baseline that differs in what must agree is not
             compared.
+        versions: of this measurement; changes since the newest stored run are named.
+        yardstick_seconds: around this measurement; None where it was not timed.
+        marks: what may have disturbed the measurement, as `Conditions.marks()` puts it.
         published: row for this group and variant; it binds only on an A100 with the row's model.
         speedup: over the reference, where one was measured.
         device_name: as the driver names it.
         model: the model's name.
 
     Returns:
-        failed when any baseline that binds is not kept; inconclusive when none binds.
+        failed when any baseline that binds is not kept, or a round is no time at all; inconclusive
+        when none binds, or the rounds are all the same, which no clock gives.
     """
-    gate = "latency"
-    if not (math.isfinite(median_seconds) and median_seconds > 0):
-        return Verdict(gate, FAILED, f"the latency is {median_seconds} s, which is no latency")
-    if not (math.isfinite(tolerance) and tolerance >= 0):
-        return Verdict(gate, FAILED, f"the latency tolerance is {tolerance}, which allows nothing")
-    kept: list[str] = []
-    broken: list[str] = []
-    why_not = "no baseline is stored for it on this device (--benchmark-record stores one)"
-
-    if stored is not None:
-        unlike = differences(stored.fingerprint, fingerprint) if fingerprint is not None else ()
-        if unlike:
-            why_not = f"the stored baseline is of something else ({'; '.join(unlike)})"
-        else:
-            limit = stored.seconds * (1 + tolerance)
-            (kept if median_seconds <= limit else broken).append(
-                f"{_change(median_seconds, stored.seconds)} than the {stored.seconds:.4g} s "
-                f"stored {stored.recorded} ({tolerance:.0%} slower allowed)"
-            )
-    on_its_device = published is not None and "A100" in device_name and model == published.model
-    if published is not None and on_its_device and published.differs:
-        why_not += f"; the published {published.seconds:.4g} s is of another setup: "
-        why_not += published.differs
-    elif published is not None and on_its_device:
-        limit = published.seconds * (1 + tolerance)
-        (kept if median_seconds <= limit else broken).append(
-            f"{_change(median_seconds, published.seconds)} than the published "
-            f"{published.seconds:.4g} s ({tolerance:.0%} slower allowed)"
-        )
-        if speedup is not None:
-            floor = published.speedup * (1 - tolerance)
-            (kept if speedup >= floor else broken).append(
-                f"speed-up {speedup:.3g} against the published {published.speedup:.3g} "
-                f"(at least {floor:.3g})"
-            )
-        elif published.variant != "baseline":
-            kept.append("speed-up not judged, as the reference was not measured")
-
-    if broken:
-        return Verdict(gate, FAILED, f"{median_seconds:.4g} s: {'; '.join(broken)}")
-    if kept:
-        return Verdict(gate, PASSED, f"{median_seconds:.4g} s: {'; '.join(kept)}")
-    return Verdict(gate, INCONCLUSIVE, why_not)
+    status, reason = _judge_latency(
+        [float(seconds) for seconds in rounds],
+        stored,
+        tolerance,
+        fingerprint=fingerprint,
+        versions=versions,
+        yardstick_seconds=yardstick_seconds,
+        published=published if "A100" in device_name else None,
+        speedup=speedup,
+        model=model,
+    )
+    compared = status != INCONCLUSIVE
+    disturbed = f"; measured while {' and '.join(marks)}" if marks and compared else ""
+    return Verdict("latency", status, reason + disturbed)
 
 
 def memory_verdict(
@@ -110,27 +100,21 @@ def memory_verdict(
     tolerance: float,
     *,
     fingerprint: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Is peak memory at most (1 + tolerance) times that of the baseline stored for this device?"""
+    """Is peak memory at most (1 + tolerance) times the largest stored for this device?"""
     gate = "memory"
     if peak_bytes is None:
         return Verdict(gate, INCONCLUSIVE, "peak memory cannot be read here")
-    if stored is None or stored.peak_bytes is None:
-        return Verdict(
-            gate,
-            INCONCLUSIVE,
-            "no baseline is stored for it on this device (--benchmark-record stores one)",
-        )
-    unlike = differences(stored.fingerprint, fingerprint) if fingerprint is not None else ()
+    if not (math.isfinite(peak_bytes) and peak_bytes > 0):
+        return Verdict(gate, FAILED, f"the peak is {peak_bytes} bytes, which is no memory")
+    unlike = _unlike(stored, fingerprint) if stored is not None else None
     if unlike:
-        why = f"the stored baseline is of something else ({'; '.join(unlike)})"
-        return Verdict(gate, INCONCLUSIVE, why)
-    kept = peak_bytes <= stored.peak_bytes * (1 + tolerance)
-    numbers = (
-        f"{peak_bytes / 2**20:.0f} MiB against {stored.peak_bytes / 2**20:.0f} MiB stored "
-        f"{stored.recorded} ({tolerance:.0%} more allowed)"
-    )
-    return Verdict(gate, PASSED if kept else FAILED, numbers)
+        return Verdict(gate, INCONCLUSIVE, unlike)
+    held = compare_memory(peak_bytes, stored, tolerance, versions=versions) if stored else None
+    if held is None:
+        return Verdict(gate, INCONCLUSIVE, NONE_STORED)
+    return Verdict(gate, PASSED if held.kept else FAILED, held.words)
 
 
 def ssim_verdict(values: Sequence[float], tolerance: Tolerance) -> Verdict:
@@ -199,6 +183,82 @@ def image_verdict(healths: Sequence[ImageHealth], origin: OverflowOrigin | None 
     return Verdict(gate, FAILED, f"{len(broken)} of {len(healths)} images: {counted}{cause}")
 
 
-def _change(seconds: float, baseline: float) -> str:
-    share = seconds / baseline - 1
-    return f"{abs(share):.1%} {'slower' if share > 0 else 'faster'}"
+def _judge_latency(
+    rounds: Sequence[float],
+    stored: StoredBaseline | None,
+    tolerance: float,
+    *,
+    fingerprint: Mapping[str, str] | None,
+    versions: Mapping[str, str] | None,
+    yardstick_seconds: float | None,
+    published: PublishedRow | None,
+    speedup: float | None,
+    model: str,
+) -> tuple[str, str]:
+    """Status and reason of a latency."""
+    unfit = _unfit(rounds)
+    if unfit is not None:
+        return unfit
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        return FAILED, f"the latency tolerance is {tolerance}, which allows nothing"
+    seconds = statistics.median(rounds)
+    why_not = NONE_STORED
+    held: list[Held] = []
+    if stored is not None:
+        unlike = _unlike(stored, fingerprint)
+        why_not = unlike or why_not
+        if not unlike:
+            drift = {"yardstick_seconds": yardstick_seconds, "versions": versions}
+            held.append(compare_latency(seconds, stored, tolerance, **drift))
+    if published is not None and model == published.model:
+        if published.differs:
+            why_not += f"; the published {published.seconds:.4g} s is of another setup: "
+            why_not += published.differs
+        else:
+            held += _compare_published(seconds, published, tolerance, speedup)
+    broken = [one for one in held if not one.kept]
+    if not held:
+        return INCONCLUSIVE, why_not
+    words = "; ".join(one.words for one in broken or held)
+    return (FAILED if broken else PASSED), f"{seconds:.4g} s: {words}"
+
+
+def _compare_published(
+    seconds: float, row: PublishedRow, tolerance: float, speedup: float | None
+) -> list[Held]:
+    """A latency and its speed-up over the reference against a published row."""
+    slower = Held(
+        seconds <= row.seconds * (1 + tolerance),
+        f"{change(seconds / row.seconds)} than the published {row.seconds:.4g} s "
+        f"({percent(tolerance)} slower allowed)",
+    )
+    if speedup is None and row.variant == "baseline":
+        return [slower]
+    if speedup is None:
+        unknown = "speed-up not judged, as the reference was not measured"
+        return [slower, Held(True, unknown)]
+    floor = row.speedup * (1 - tolerance)
+    gained = Held(
+        speedup >= floor,
+        f"speed-up {speedup:.3g} against the published {row.speedup:.3g} (at least {floor:.3g})",
+    )
+    return [slower, gained]
+
+
+def _unfit(rounds: Sequence[float]) -> tuple[str, str] | None:
+    """Status and reason of rounds that no latency can be read from; None for sound ones."""
+    if not rounds:
+        return INCONCLUSIVE, "no round was timed"
+    for number, seconds in enumerate(rounds, 1):
+        if not is_seconds(seconds):
+            return FAILED, f"round {number} of {len(rounds)} took {seconds} s, which is no latency"
+    if len(rounds) >= 3 and len(set(rounds)) == 1:
+        same = f"all {len(rounds)} rounds took exactly {rounds[0]} s"
+        return INCONCLUSIVE, f"{same}, so the clock is too coarse or stands still"
+    return None
+
+
+def _unlike(stored: StoredBaseline, fingerprint: Mapping[str, str] | None) -> str | None:
+    """Why the stored runs cannot be compared with this measurement; None where they can."""
+    unlike = differences(stored.fingerprint, fingerprint) if fingerprint is not None else ()
+    return f"the stored baseline is of something else ({'; '.join(unlike)})" if unlike else None

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from latentcy.errors import LatentcyError
+from latentcy.generate.pairing import Pairs
+from latentcy.judge.comparison import Comparison
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 
-# 1: the first.
-SCHEMA = 1
+# 1: the first. 2: pairs, their comparison, the yardstick and the conditions.
+SCHEMA = 2
 
 SKIPPED = "skipped"
+
+_NUMBERS = (
+    "seconds",
+    "speedup",
+    "yardstick_seconds",
+    "published_seconds",
+    "published_speedup",
+    "clip",
+    "ssim",
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,12 @@ class Record:
         seconds: median latency of one generation; None where it was not measured.
         rounds: seconds of each round.
         speedup: the reference's seconds over this case's.
+        pairs: seconds of reference and case, pair by pair; None where it was paired with nothing.
+        paired_with: what the reference was.
+        comparison: what the pairs say.
+        yardstick_seconds: of a fixed workload, timed around the case.
+        conditions: of the device, before and after.
+        marks: what may have disturbed the measurement.
         published_seconds, published_speedup: the A100's, from a document, for show.
         peak_bytes: peak memory.
         stages: seconds of text encoding, denoising and decoding.
@@ -45,6 +63,12 @@ class Record:
     seconds: float | None = None
     rounds: tuple[float, ...] = ()
     speedup: float | None = None
+    pairs: Pairs | None = None
+    paired_with: str | None = None
+    comparison: Comparison | None = None
+    yardstick_seconds: float | None = None
+    conditions: Mapping[str, Any] | None = None
+    marks: tuple[str, ...] = ()
     published_seconds: float | None = None
     published_speedup: float | None = None
     peak_bytes: int | None = None
@@ -85,9 +109,7 @@ class Record:
             raise _not_a_record(f"a record of schema {schema!r}")
         try:
             values = {item.name: data[item.name] for item in fields(cls)}
-            for name in ("seconds", "speedup", "published_seconds", "published_speedup"):
-                values[name] = _number(values[name])
-            for name in ("clip", "ssim"):
+            for name in _NUMBERS:
                 values[name] = _number(values[name])
             values["rounds"] = tuple(_number(value) for value in values["rounds"])
             if values["stages"] is not None:
@@ -97,6 +119,17 @@ class Record:
                 Verdict(verdict["gate"], verdict["status"], verdict["reason"])
                 for verdict in values["verdicts"]
             )
+            if values["pairs"] is not None:
+                pairs = values["pairs"]
+                values["pairs"] = Pairs(
+                    reference=tuple(_number(value) for value in pairs["reference"]),
+                    candidate=tuple(_number(value) for value in pairs["candidate"]),
+                    reference_first=tuple(pairs["reference_first"]),
+                    seed=pairs["seed"],
+                )
+            if values["comparison"] is not None:
+                values["comparison"] = _comparison(values["comparison"])
+            values["marks"] = tuple(values["marks"])
             values["environment"] = dict(values["environment"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _not_a_record(f"a damaged record ({type(error).__name__}: {error})") from error
@@ -104,8 +137,8 @@ class Record:
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, Verdict):
-        return {"gate": value.gate, "status": value.status, "reason": value.reason}
+    if is_dataclass(value):
+        return {item.name: _to_json(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _to_json(one) for key, one in value.items()}
     if isinstance(value, (tuple, list)):
@@ -116,6 +149,12 @@ def _to_json(value: Any) -> Any:
         return value
     number = float(value)  # numpy's numbers too
     return number if math.isfinite(number) else str(number)
+
+
+def _comparison(data: Mapping[str, Any]) -> Comparison:
+    values = {item.name: data[item.name] for item in fields(Comparison)}
+    texts = ("pairs", "nothing")
+    return Comparison(**{k: v if k in texts else float(v) for k, v in values.items()})
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,114 @@
+"""`python -m latentcy.calibration`: false alarms and power of the speed gate on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from latentcy.calibration.rules import Rate, rates, real_sizes
+from latentcy.calibration.trials import Bench, Trial, read_trials, run_trials
+from latentcy.errors import LatentcyError
+from latentcy.generate.device import environment, find_device
+from latentcy.generate.models import resolve_model
+from latentcy.generate.workloads import workload
+
+SHARES = (0.0, 0.03, 0.05)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, appends to a file, and prints the table; with --table, prints it alone."""
+    asked = _parser().parse_args(arguments)
+    try:
+        if not asked.table:
+            _measure(asked)
+        trials = read_trials(asked.file)
+        if not trials:
+            raise LatentcyError(
+                found=f"no trial in {asked.file}",
+                expected="at least one trial of each kind",
+                do="measure some: leave --table out",
+            )
+    except LatentcyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(report(trials, asked.tolerance))
+    return 0
+
+
+def report(trials: Sequence[Trial], tolerance: float) -> str:
+    """The table in Markdown: a row a rule, a column a share of added work, rates with intervals."""
+    found = rates(trials, tolerance)
+    shares = sorted({rate.added for rate in found})
+    sizes = real_sizes(trials)
+    heads = ["rule that says slower"]
+    heads += [f"{_work(share)} (measured {sizes[share]:+.2%})" for share in shares]
+    lines = [" | ".join(["", *heads, ""]).strip(), "| --- " * len(heads) + "|"]
+    for rule in dict.fromkeys(rate.rule for rate in found):
+        cells = [_cell(rate) for rate in found if rate.rule == rule]
+        lines.append(" | ".join(["", rule, *cells, ""]).strip())
+    return "\n".join(lines)
+
+
+def _measure(asked: argparse.Namespace) -> None:
+    if asked.threads:
+        torch.set_num_threads(asked.threads)
+    device = find_device(asked.device)
+    model, _ = resolve_model(asked.model, device)
+    work = workload(
+        "single", height=model.height, width=model.width, guidance_scale=model.guidance_scale
+    )
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - started:7.0f} s  {line}", file=sys.stderr, flush=True)
+
+    seen = environment(device)
+    say(", ".join(f"{name} {value}" for name, value in seen.items()))
+    run_trials(
+        Bench(model, device, replace(work, steps=asked.steps)),
+        asked.file,
+        shares=SHARES,
+        trials=asked.trials,
+        pairs=asked.pairs,
+        seed=asked.seed,
+        say=say,
+    )
+
+
+def _work(share: float) -> str:
+    return f"{share:.0%} added" if share else "nothing added"
+
+
+def _cell(rate: Rate) -> str:
+    low, high = rate.bounds
+    return f"{rate.hits} of {rate.trials}: {rate.hits / rate.trials:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m latentcy.calibration",
+        description="Times a pipeline against itself, with nothing, 3 % and 5 % of real work added,"
+        " and counts how often each rule says slower.",
+    )
+    parser.add_argument("file", type=Path, help="JSON lines, one a trial; appended to, so that an"
+                        " interrupted calibration goes on where it stopped")  # fmt: skip
+    parser.add_argument("--table", action="store_true", help="print the file's table, time nothing")
+    parser.add_argument("--trials", type=int, default=200, help="of each kind (default: 200)")
+    parser.add_argument("--pairs", type=int, default=20, help="of each trial (default: 20)")
+    parser.add_argument("--steps", type=int, default=4, help="of a generation (default: 4)")
+    parser.add_argument("--tolerance", type=float, default=0.01, help="(default: 0.01)")
+    parser.add_argument("--model", default="miniature", help="(default: miniature)")
+    parser.add_argument("--device", default="auto", help="(default: auto)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on a CPU (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order (default: 0)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

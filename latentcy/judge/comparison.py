@@ -1,0 +1,171 @@
+"""The speed gate on pairs: slower, not slower, or not known. Pure functions.
+
+Not slower is a claim of its own (non-inferiority): it needs an interval that lies within the
+tolerance, and is not what is left over when nothing was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from latentcy.judge.stats import (
+    hodges_lehmann,
+    holm,
+    interval,
+    least_pairs,
+    log_ratios,
+    proportion,
+    signed_rank_p,
+)
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
+
+CONFIDENCE = 0.99  # of each bound, and of the decisions of a whole run
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate's times against its reference's, pair by pair.
+
+    Attributes:
+        pairs: how many.
+        tolerance: share by which the candidate may be slower.
+        ratio: candidate over reference, by Hodges-Lehmann.
+        low, high: its bounds, each held with probability `CONFIDENCE`.
+        p_slower: of the hypothesis that the candidate keeps the tolerance.
+        p_not_slower: of the hypothesis that it does not.
+        nothing: why nothing can be decided; "" where something can.
+    """
+
+    pairs: int
+    tolerance: float
+    ratio: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p_slower: float = 1.0
+    p_not_slower: float = 1.0
+    nothing: str = ""
+
+    @property
+    def size(self) -> str:
+        """ "3.1 % slower (2.4 to 3.8 %)", or both directions where the interval holds zero."""
+        if not math.isfinite(self.ratio):
+            return "of unknown speed"
+        low, high = (100 * (each - 1) for each in (self.low, self.high))
+        if low < 0 < high:
+            bounds = f"{-low:.2f} % faster to {high:.2f} % slower"
+        else:
+            near, far = sorted((abs(low), abs(high)))
+            bounds = f"{near:.2f} to {far:.2f} %"
+        way = "slower" if self.ratio >= 1 else "faster"
+        return f"{100 * abs(self.ratio - 1):.2f} % {way} ({bounds})"
+
+
+def compare(reference: Sequence[float], candidate: Sequence[float], tolerance: float) -> Comparison:
+    """Compare seconds with seconds; `tolerance` is the share that is no slowdown yet.
+
+    Anything from which no honest conclusion follows (too few pairs, times that are none, a clock
+    that stands still) comes back with `nothing` said and p-values of 1.
+    """
+    pairs = min(len(reference), len(candidate))
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        return Comparison(pairs, tolerance, nothing=f"a tolerance of {tolerance} allows nothing")
+    try:
+        values = log_ratios(reference, candidate)
+    except ValueError as error:
+        return Comparison(pairs, tolerance, nothing=str(error))
+    least = least_pairs(CONFIDENCE)
+    if pairs < least:
+        why = f"{pairs} pairs are too few, {least} are the least from which anything is decided"
+        return Comparison(pairs, tolerance, nothing=why)
+    if len(set(reference)) == 1 or len(set(candidate)) == 1:
+        why = f"the clock gave the same time {pairs} times, so it does not measure"
+        return Comparison(pairs, tolerance, nothing=why)
+    low, high = interval(values, CONFIDENCE)
+    limit = math.log1p(tolerance)
+    return Comparison(
+        pairs=pairs,
+        tolerance=tolerance,
+        ratio=math.exp(hodges_lehmann(values)),
+        low=math.exp(low),
+        high=math.exp(high),
+        p_slower=signed_rank_p(values, limit, "greater"),
+        p_not_slower=signed_rank_p(values, limit, "less"),
+    )
+
+
+def speed_verdicts(
+    comparisons: Mapping[str, Comparison],
+    *,
+    gate: str = "speed",
+    against: Mapping[str, str] | None = None,
+) -> dict[str, Verdict]:
+    """Decide all cases of a run at once, each direction corrected by Holm for their number.
+
+    `against` says what each was compared with. Nothing is said of a case because another's
+    numbers are none.
+
+    Failed: slower, beyond the tolerance. Passed: not slower. Inconclusive: neither is shown.
+    """
+    able = {name: one for name, one in comparisons.items() if not one.nothing}
+    slower = holm({name: one.p_slower for name, one in able.items()})
+    not_slower = holm({name: one.p_not_slower for name, one in able.items()})
+    level = 1 - CONFIDENCE
+    verdicts: dict[str, Verdict] = {}
+    for name, one in comparisons.items():
+        if one.nothing:
+            verdicts[name] = Verdict(gate, INCONCLUSIVE, one.nothing)
+            continue
+        other = (against or {}).get(name, "its reference")
+        said = (
+            f"{one.size} than {other}, {100 * one.tolerance:g} % slower allowed; {one.pairs} pairs"
+        )
+        if slower[name] <= level:
+            verdicts[name] = Verdict(gate, FAILED, f"{said}, {_p(slower[name])}")
+        elif not_slower[name] <= level:
+            verdicts[name] = Verdict(gate, PASSED, f"{said}, {_p(not_slower[name])}")
+        else:
+            verdicts[name] = Verdict(gate, INCONCLUSIVE, f"{said}: {_why_open(one, len(able))}")
+    return verdicts
+
+
+def self_check_verdict(comparisons: Sequence[Comparison]) -> Verdict:
+    """What a case's trials against itself say: every "slower" among them is a false alarm.
+
+    Failed where the machine gives more than 1 - CONFIDENCE of them beyond doubt (95 %, exact).
+    """
+    gate = "self-check"
+    able = [one for one in comparisons if not one.nothing]
+    if not able:
+        why = comparisons[0].nothing if comparisons else "no trial was finished"
+        return Verdict(gate, INCONCLUSIVE, why)
+    alarms, trials = false_alarms(able)
+    low, high = proportion(alarms, trials)
+    said = f"{alarms} false alarms in {trials} trials ({low:.1%} to {high:.1%})"
+    if not low <= 1 - CONFIDENCE:
+        return Verdict(gate, FAILED, f"{said}, more than the {1 - CONFIDENCE:.0%} of the method")
+    if alarms:
+        return Verdict(gate, INCONCLUSIVE, f"{said}; more --trials would tell")
+    return Verdict(gate, PASSED, said)
+
+
+def false_alarms(comparisons: Sequence[Comparison]) -> tuple[int, int]:
+    """How many comparisons say "slower", each judged alone; and how many can say anything."""
+    able = [one for one in comparisons if not one.nothing]
+    return sum(one.p_slower <= 1 - CONFIDENCE for one in able), len(able)
+
+
+def _p(p_value: float) -> str:
+    return f"p {p_value:.2g}" if p_value >= 1e-4 else "p below 0.0001"
+
+
+def _why_open(one: Comparison, cases: int) -> str:
+    """What stands in the way of a decision, and what would help."""
+    needed = least_pairs(CONFIDENCE, cases)
+    if one.pairs < needed:
+        return f"among {cases} cases at least {needed} pairs are needed (--pairs)"
+    alone = min(one.p_slower, one.p_not_slower) <= 1 - CONFIDENCE
+    if alone:
+        return f"clear alone, not among {cases} cases judged together; more --pairs would tell"
+    return "the interval holds the tolerance; more --pairs would tell"

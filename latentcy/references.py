@@ -1,0 +1,201 @@
+"""What a case is paired with: its reference variant, itself, or its like in another environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from latentcy.against.environment import OtherEnvironment, OtherSampler, version_differences
+from latentcy.case import Case
+from latentcy.generate import spent
+from latentcy.generate.device import Device
+from latentcy.generate.models import Model, lacking
+from latentcy.generate.sampler import Sampler
+from latentcy.loaded import Loaded
+from latentcy.settings import Settings
+
+
+class Timed(Protocol):
+    """Something that generates and says how long it took."""
+
+    def seconds(self) -> float: ...
+
+    def close(self) -> None: ...
+
+
+class References(Protocol):
+    """A way to choose what each case is paired with.
+
+    `processes` are this run's own other processes, by number; `speedups` says whether a ratio is
+    what the table means by a speed-up.
+    """
+
+    speedups: bool
+
+    @property
+    def processes(self) -> tuple[int, ...]: ...
+
+    def name(self, case: Case) -> str:
+        """What stands behind "slower than" in a verdict."""
+        ...
+
+    def missing(self, case: Case) -> str | None:
+        """Why the case is paired with nothing; None where it is."""
+        ...
+
+    def promised(self, case: Case) -> bool:
+        """Whether the case has to be no slower than its reference."""
+        ...
+
+    def open(self, case: Case) -> Timed:
+        """Loads the reference. Raises LatentcyError where it cannot."""
+        ...
+
+
+class OtherVariants:
+    """Each case against its reference variant, in the same group."""
+
+    processes = ()
+    speedups = True
+
+    def __init__(
+        self, cases: Sequence[Case], *, model: Model, device: Device, loaded: Loaded
+    ) -> None:
+        self._cases, self._model, self._device, self._loaded = cases, model, device, loaded
+
+    def name(self, case: Case) -> str:
+        return case.variant.reference
+
+    def missing(self, case: Case) -> str | None:
+        reference = self._of(case)
+        if reference.id == case.id:
+            return "it is the reference"
+        variant = reference.variant
+        return variant.refusal(self._device) or lacking(self._model, variant)
+
+    def promised(self, case: Case) -> bool:
+        variant = case.variant
+        itself = self._of(case).id == case.id
+        return variant.speed_gated and self._device.kind in variant.no_slower_on and not itself
+
+    def open(self, case: Case) -> Sampler:
+        return self._loaded.another(self._of(case))
+
+    def _of(self, case: Case) -> Case:
+        wanted = f"{self._model.name}/{case.variant.group}/{case.variant.reference}"
+        return next(other for other in self._cases if other.id == wanted)
+
+
+class Itself:
+    """Each case against a second load of itself: what is found is a false alarm."""
+
+    processes = ()
+    speedups = False
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+
+    def name(self, case: Case) -> str:
+        return "itself"
+
+    def missing(self, case: Case) -> str | None:
+        return None
+
+    def promised(self, case: Case) -> bool:
+        return True
+
+    def open(self, case: Case) -> Sampler:
+        return self._loaded.another(case)
+
+
+class OtherPlace:
+    """Each case against the same case in another interpreter's environment."""
+
+    speedups = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        model: Model,
+        device: Device,
+        environment: dict[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        assert settings.against is not None
+        self._settings, self._device = settings, device
+        # What auto chose here, so that the other side cannot choose differently.
+        self._model = model.name if settings.model == "auto" else settings.model
+        self._other = OtherEnvironment(
+            settings.against, device=self._device_spec, threads=device.threads, say=say
+        )
+        self._differ = version_differences(environment, self._other.environment)
+        self._open: OtherSampler | None = None
+        self._open_id = ""
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        return (self._other.pid,) if self._other.pid else ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The other environment's versions and identities."""
+        return self._other.environment
+
+    def name(self, case: Case) -> str:
+        differ = "; ".join(self._differ) or "the same versions"
+        return f"in the other environment ({differ})"
+
+    def missing(self, case: Case) -> str | None:
+        return None
+
+    def promised(self, case: Case) -> bool:
+        return case.variant.speed_gated
+
+    def open(self, case: Case) -> _Kept:
+        """The other side's sampler; it stays loaded for `images` until another case is opened."""
+        return _Kept(self._sampler(case))
+
+    def images(self, case: Case, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        """The case's images there, float32 [n, height, width, 3]."""
+        return self._sampler(case).images(prompts, seeds)
+
+    def close(self) -> None:
+        """Ends the other process."""
+        self._open = None
+        self._other.close()
+
+    def _sampler(self, case: Case) -> OtherSampler:
+        if self._open is None or self._open_id != case.id:
+            with spent.loading():
+                self._open = self._other.open(
+                    model=self._model,
+                    variants_file=self._settings.variants_file,
+                    variant_id=case.variant.id,
+                    device=self._device_spec,
+                    workload=case.workload,
+                )
+            self._open_id = case.id
+        return self._open
+
+    @property
+    def _device_spec(self) -> str:
+        return f"cuda:{self._device.index}" if self._device.kind == "cuda" else self._device.kind
+
+
+class _Kept:
+    """A sampler that outlives its pairs."""
+
+    def __init__(self, sampler: OtherSampler) -> None:
+        self._sampler = sampler
+
+    def seconds(self) -> float:
+        """The seconds of one generation there."""
+        seconds = self._sampler.seconds()
+        spent.generated(seconds)
+        return seconds
+
+    def close(self) -> None:
+        """Nothing: the next case's takes its place."""

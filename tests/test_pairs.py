@@ -1,0 +1,214 @@
+"""Whole runs by pairs: a slowed variant fails, a healthy one does not, and nonsense is said."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import pytest
+
+from other_environment import NotInstalled, build_other_environment
+from tiny import build_tiny
+from whole_run import assert_message, assert_no_traceback, benchmark, benchmark_process
+
+VARIANTS = textwrap.dedent(
+    """
+    import os
+    import signal
+    import sys
+    import time
+
+    from latentcy.generate.variants import Variant
+
+    def slow_down(pipeline):
+        forward = pipeline.unet.forward
+        def slowed(*arguments, **settings):
+            started = time.perf_counter()
+            output = forward(*arguments, **settings)
+            until = time.perf_counter() + 0.07 * (time.perf_counter() - started)
+            while time.perf_counter() < until:
+                pass
+            return output
+        pipeline.unet.forward = slowed
+
+    def die_elsewhere(pipeline):
+        if "pytest" in sys.modules:
+            return
+        calls = []
+        def die(module, inputs):
+            calls.append(1)
+            if len(calls) > 200:
+                print("the last words of a worker", flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+        pipeline.unet.register_forward_pre_hook(die)
+
+    VARIANTS = [
+        Variant("slowed", "About 5 % slower.", prepare=slow_down),
+        Variant("healthy", "Nothing."),
+        Variant("dying", "Kills the other environment's process.", prepare=die_elsewhere),
+        Variant("free", "About 5 % slower elsewhere.", prepare=slow_down, no_slower_on=("cuda",)),
+    ]
+    """
+)
+TIMING = ("-k", "test_latency or test_speed", "--images=1", "--rounds=2")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory):
+    file = tmp_path_factory.mktemp("variants") / "mine.py"
+    file.write_text(VARIANTS)
+    return file
+
+
+@pytest.fixture(scope="module")
+def slowed(tmp_path_factory, variants):
+    """A slowed and a healthy variant of the miniature, in one run, by the default 20 pairs."""
+    folder = tmp_path_factory.mktemp("slowed")
+    chosen = "--only=baseline,slowed,healthy,free"
+    return benchmark_process(
+        folder, f"--variants={variants}", "--no-builtin", chosen, "--model=miniature", *TIMING
+    )
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """The python of an environment with another version of diffusers."""
+    try:
+        return build_other_environment(tmp_path_factory.mktemp("elsewhere"))
+    except NotInstalled as error:
+        pytest.skip(f"no other diffusers can be installed here: {error}")
+
+
+def records(outcome):
+    written = json.loads((outcome.results / "run.json").read_text())["records"]
+    return {record["variant"]: record for record in written}
+
+
+def verdict(outcome, variant, gate="speed"):
+    return next(one for one in records(outcome)[variant]["verdicts"] if one["gate"] == gate)
+
+
+def test_a_variant_slowed_by_5_percent_fails_and_says_by_how_much(slowed):
+    assert slowed.status == 1
+    said = verdict(slowed, "slowed")
+    assert said["status"] == "failed"
+    one = records(slowed)["slowed"]["comparison"]
+    assert 1.01 < one["low"] < one["ratio"] < one["high"] < 1.15
+    assert f"{100 * (one['ratio'] - 1):.2f} % slower (" in said["reason"]
+    assert "than baseline, 1 % slower allowed; 20 pairs, p " in said["reason"]
+
+
+def test_a_healthy_variant_beside_it_does_not_fail(slowed):
+    said = verdict(slowed, "healthy")
+    assert said["status"] in ("passed", "inconclusive")
+    one = records(slowed)["healthy"]["comparison"]
+    assert one["low"] <= 1.01
+    assert "precision/healthy: " in slowed.text
+
+
+def test_a_variant_without_a_promise_here_is_measured_by_fewer_pairs_and_not_judged(slowed):
+    record = records(slowed)["free"]
+    assert record["comparison"]["pairs"] == 7
+    assert "speed" not in {one["gate"] for one in record["verdicts"]}
+    assert "not judged" in slowed.text
+
+
+def test_the_pairs_are_recorded_one_by_one_with_their_order(slowed):
+    pairs = records(slowed)["slowed"]["pairs"]
+    assert len(pairs["reference"]) == len(pairs["candidate"]) == 20
+    assert sum(pairs["reference_first"]) == 10
+    assert pairs["candidate"] == records(slowed)["slowed"]["rounds"]
+    assert isinstance(pairs["seed"], int)
+
+
+def test_the_run_says_what_timing_cost_and_how_much_of_it_was_generating(slowed):
+    assert "% to the generations that were timed." in slowed.text
+    assert "% were spent generating." in slowed.text
+    assert records(slowed)["slowed"]["yardstick_seconds"] > 0
+
+
+def test_too_few_pairs_decide_nothing_and_say_how_many_would(pytester, tiny, variants):
+    outcome = benchmark(
+        pytester, f"--model={tiny}", f"--variants={variants}", "--only=slowed", "--pairs=3", *TIMING
+    )
+    assert outcome.status == 0
+    assert "3 pairs are too few, 7 are the least" in verdict(outcome, "slowed")["reason"]
+
+
+def test_a_budget_that_allows_none_is_said_and_decides_nothing(pytester, tiny, variants):
+    arguments = (f"--model={tiny}", f"--variants={variants}", "--only=slowed", "--budget=0.01")
+    outcome = benchmark(pytester, *arguments, *TIMING)
+    said = verdict(outcome, "slowed")
+    assert said["status"] == "inconclusive"
+    assert "the budget leaves 0.0" in said["reason"]
+
+
+def test_without_pairs_the_gate_is_open_and_says_why(pytester, tiny, variants):
+    arguments = (f"--model={tiny}", f"--variants={variants}", "--only=slowed", "--pairs=0")
+    said = verdict(benchmark(pytester, *arguments, *TIMING), "slowed")
+    assert (said["status"], said["reason"]) == (
+        "inconclusive",
+        "no pairs were asked for (--pairs 0)",
+    )
+
+
+def test_the_self_check_times_each_case_with_itself_and_counts_false_alarms(pytester, tiny):
+    chosen = ("--only=precision/baseline", "--pairs=7", "--trials=2")
+    outcome = benchmark(pytester, f"--model={tiny}", "--self-check", *chosen)
+    one = records(outcome)["baseline"]
+    assert (one["paired_with"], one["comparison"]["pairs"]) == ("itself", 14)
+    assert "false alarms in 2 trials (" in verdict(outcome, "baseline", "self-check")["reason"]
+    assert "Self-check: " in outcome.text and "exact 95 % interval" in outcome.text
+    assert "test_clip" not in outcome.text
+
+
+def test_an_upgrade_is_held_against_another_environment(pytester, tiny, variants, elsewhere):
+    outcome = benchmark(
+        pytester,
+        f"--model={tiny}",
+        f"--variants={variants}",
+        "--no-builtin",
+        "--only=healthy,dying",
+        "--images=2",
+        "--pairs=7",
+        f"--against={elsewhere}",
+    )
+    assert outcome.status == 1
+    assert_no_traceback(outcome)
+    dead = verdict(outcome, "dying", "latency")
+    assert dead["status"] == "failed"
+    assert "the last words of a worker" in outcome.text
+    assert "killed" in dead["reason"].lower() or "SIGKILL" in dead["reason"]
+    healthy = records(outcome)["healthy"]
+    assert len(healthy["pairs"]["reference"]) == 7
+    assert "diffusers" in verdict(outcome, "healthy")["reason"]
+    assert "there)" in verdict(outcome, "healthy")["reason"]
+    assert verdict(outcome, "healthy", "SSIM")["status"] == "passed"
+    assert healthy["ssim"] > 0.99
+    assert healthy["speedup"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--against=/no/such/python",), "/no/such/python"),
+        (("--against=/bin/true",), "/bin/true"),
+        (("--self-check", "--against=python3"), "--self-check with --against"),
+        (("--self-check", "--benchmark-record"), "--benchmark-record with --self-check"),
+        (("--benchmark-timer=time.process_time",), "--benchmark-timer time.process_time"),
+        (("--budget=-1",), "--budget -1"),
+        (("--precision=nan",), "--precision nan"),
+        (("--pairs=-2",), "--pairs -2"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_stops_the_run_with_a_message(
+    pytester, tiny, arguments, said
+):
+    outcome = benchmark(pytester, f"--model={tiny}", *arguments)
+    assert_message(outcome, said)
+    assert outcome.status == 4

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
+import torch
+
 from latentcy.case import Case
 from latentcy.generate.device import Device, free
 from latentcy.generate.models import Model
@@ -34,6 +38,8 @@ class Loaded:
     def close(self) -> None:
         """Lets the pipeline go, if there is one."""
         sampler, self._sampler, self._id = self._sampler, None, None
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.reset()  # else the next case's modules can run this one's compiled code
         if sampler is not None:
             sampler.close()
         else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from latentcy.against.environment import OtherEnvironment, OtherSampler, version_differences
 from latentcy.case import Case
@@ -49,8 +52,12 @@ class References(Protocol):
         """Whether the case has to be no slower than its reference."""
         ...
 
-    def open(self, case: Case) -> Timed:
-        """Loads the reference. Raises LatentcyError where it cannot."""
+    def open(self, case: Case, *, beside: Sampler) -> Timed:
+        """Loads the reference beside the case. Raises LatentcyError where it cannot."""
+        ...
+
+    def lost(self, error: Exception) -> bool:
+        """Whether the error is the end of a process that the case stands or falls with."""
         ...
 
 
@@ -61,9 +68,16 @@ class OtherVariants:
     speedups = True
 
     def __init__(
-        self, cases: Sequence[Case], *, model: Model, device: Device, loaded: Loaded
+        self,
+        settings: Settings,
+        cases: Sequence[Case],
+        *,
+        model: Model,
+        device: Device,
+        loaded: Loaded,
     ) -> None:
-        self._cases, self._model, self._device, self._loaded = cases, model, device, loaded
+        self._settings, self._cases, self._loaded = settings, cases, loaded
+        self._model, self._device = model, device
 
     def name(self, case: Case) -> str:
         return case.variant.reference
@@ -80,8 +94,36 @@ class OtherVariants:
         itself = self._of(case).id == case.id
         return variant.speed_gated and self._device.kind in variant.no_slower_on and not itself
 
-    def open(self, case: Case) -> Sampler:
-        return self._loaded.another(self._of(case))
+    def open(self, case: Case, *, beside: Sampler) -> Timed:
+        reference = self._of(case)
+        sampler = self._loaded.another(reference)
+        if not (is_compiled(sampler.pipeline) and is_compiled(beside.pipeline)):
+            return sampler
+        # Two compiled pipelines in one process can share compiled code, and then the one is timed
+        # for the other.
+        sampler.close()
+        return self._apart(reference)
+
+    def lost(self, error: Exception) -> bool:
+        return False
+
+    def _apart(self, reference: Case) -> Timed:
+        """The reference in a process of its own, with this same interpreter."""
+        place = OtherEnvironment(
+            sys.executable, device=spec(self._device), threads=self._device.threads
+        )
+        try:
+            sampler = place.open(
+                model=self._settings.model if self._settings.model != "auto" else self._model.name,
+                variants_file=self._settings.variants_file,
+                variant_id=reference.variant.id,
+                device=spec(self._device),
+                workload=reference.workload,
+            )
+        except BaseException:
+            place.close()
+            raise
+        return Elsewhere(sampler, place.close)
 
     def _of(self, case: Case) -> Case:
         wanted = f"{self._model.name}/{case.variant.group}/{case.variant.reference}"
@@ -106,8 +148,11 @@ class Itself:
     def promised(self, case: Case) -> bool:
         return True
 
-    def open(self, case: Case) -> Sampler:
+    def open(self, case: Case, *, beside: Sampler) -> Sampler:
         return self._loaded.another(case)
+
+    def lost(self, error: Exception) -> bool:
+        return False
 
 
 class OtherPlace:
@@ -129,7 +174,7 @@ class OtherPlace:
         # What auto chose here, so that the other side cannot choose differently.
         self._model = model.name if settings.model == "auto" else settings.model
         self._other = OtherEnvironment(
-            settings.against, device=self._device_spec, threads=device.threads, say=say
+            settings.against, device=spec(self._device), threads=device.threads, say=say
         )
         self._differ = version_differences(environment, self._other.environment)
         self._open: OtherSampler | None = None
@@ -154,13 +199,19 @@ class OtherPlace:
     def promised(self, case: Case) -> bool:
         return case.variant.speed_gated
 
-    def open(self, case: Case) -> _Kept:
+    def open(self, case: Case, *, beside: Sampler) -> Elsewhere:
         """The other side's sampler; it stays loaded for `images` until another case is opened."""
-        return _Kept(self._sampler(case))
+        return Elsewhere(self._sampler(case), lambda: None)
+
+    def lost(self, error: Exception) -> bool:
+        return self._other.pid is None
 
     def images(self, case: Case, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """The case's images there, float32 [n, height, width, 3]."""
-        return self._sampler(case).images(prompts, seeds)
+        started = time.perf_counter()
+        images = self._sampler(case).images(prompts, seeds)
+        spent.generated(time.perf_counter() - started)
+        return images
 
     def close(self) -> None:
         """Ends the other process."""
@@ -168,28 +219,24 @@ class OtherPlace:
         self._other.close()
 
     def _sampler(self, case: Case) -> OtherSampler:
-        if self._open is None or self._open_id != case.id:
+        if self._open is None or self._open_id != case.id or self._other.pid is None:
             with spent.loading():
                 self._open = self._other.open(
                     model=self._model,
                     variants_file=self._settings.variants_file,
                     variant_id=case.variant.id,
-                    device=self._device_spec,
+                    device=spec(self._device),
                     workload=case.workload,
                 )
             self._open_id = case.id
         return self._open
 
-    @property
-    def _device_spec(self) -> str:
-        return f"cuda:{self._device.index}" if self._device.kind == "cuda" else self._device.kind
 
+class Elsewhere:
+    """A sampler in another process, timed there."""
 
-class _Kept:
-    """A sampler that outlives its pairs."""
-
-    def __init__(self, sampler: OtherSampler) -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: OtherSampler, close: Callable[[], None]) -> None:
+        self._sampler, self.close = sampler, close
 
     def seconds(self) -> float:
         """The seconds of one generation there."""
@@ -197,5 +244,17 @@ class _Kept:
         spent.generated(seconds)
         return seconds
 
-    def close(self) -> None:
-        """Nothing: the next case's takes its place."""
+
+def spec(device: Device) -> str:
+    """The device as --device names it."""
+    return f"cuda:{device.index}" if device.kind == "cuda" else device.kind
+
+
+def is_compiled(pipeline: Any) -> bool:
+    """Whether a module of the pipeline has been given to torch.compile, whole or in part."""
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    return any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for part in parts
+        for module in part.modules()
+    )

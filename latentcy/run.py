@@ -75,7 +75,6 @@ class Run:
             loaded=self.loaded,
             ledger=self.ledger,
             references=self.references,
-            cases=[case for case in self.cases if not self._why_not(case)],
             say=say,
         )
         self.likeness = Likeness(
@@ -94,6 +93,10 @@ class Run:
         """The records so far, in the order of the cases."""
         return self.ledger.records
 
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Tells which cases will be timed in this run."""
+        self.speed.expect([case for case in cases if not self._why_not(case)])
+
     def refusal(self, case: Case) -> str | None:
         """Why the case cannot run here, recorded as skipped; None where it can."""
         reason = self._why_not(case)
@@ -104,8 +107,10 @@ class Run:
     def latency(self, case: Case) -> Verdict | None:
         """Holds the median of a case that `speed` has timed against the baselines.
 
-        None where the variant's speed is not gated.
+        None where the variant's speed is not gated, and in a self-check.
         """
+        if self.settings.self_check:
+            return None
         record = self.ledger.of(case)
         assert record.seconds is not None  # timed before it is judged
         if self.settings.record:
@@ -118,7 +123,7 @@ class Run:
             record.rounds,
             self.shelf.stored(case),
             self.settings.latency_tolerance,
-            fingerprint=self.shelf.fingerprint(case),
+            fingerprint=self.shelf.fingerprint(case, record.paired_with),
             published=row,
             speedup=record.speedup,
             device_name=self.device.name,
@@ -137,7 +142,7 @@ class Run:
             self.ledger.of(case).peak_bytes,
             self.shelf.stored(case),
             self.settings.memory_tolerance,
-            fingerprint=self.shelf.fingerprint(case),
+            fingerprint=self.shelf.fingerprint(case, None),
             versions=self.shelf.versions,
         )
         return self.ledger.judge(case, verdict)
@@ -156,7 +161,8 @@ class Run:
         return (*self.speed.sentences(), generating)
 
     def finish(self) -> None:
-        """Lets the pipelines go and writes the picture of all variants' images."""
+        """Settles what is open, lets the pipelines go, and writes the picture of all images."""
+        self.speed.settle()
         self.close()
         self.results.write_grid(self.prompts)
 
@@ -189,7 +195,9 @@ class Run:
                 environment=self.environment,
                 say=say,
             )
-        return OtherVariants(self.cases, model=self.model, device=self.device, loaded=self.loaded)
+        return OtherVariants(
+            self.settings, self.cases, model=self.model, device=self.device, loaded=self.loaded
+        )
 
     def _record(self, case: Case) -> Verdict:
         """Adds the case to this device's stored runs, unless its images are broken."""

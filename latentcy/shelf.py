@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,9 @@ from pathlib import Path
 from latentcy.case import Case
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device
+from latentcy.generate.identity import weights_identity
 from latentcy.generate.models import Model
+from latentcy.generate.variants import Variant
 from latentcy.judge.baselines import (
     Recorded,
     StoredBaseline,
@@ -31,10 +33,18 @@ class Shelf:
     """Reads and writes the baselines of one device and model under `settings.baselines`."""
 
     def __init__(
-        self, settings: Settings, device: Device, model: Model, environment: Mapping[str, str]
+        self,
+        settings: Settings,
+        device: Device,
+        model: Model,
+        environment: Mapping[str, str],
+        *,
+        identify: Callable[[Model, Variant], str] = weights_identity,
     ) -> None:
         self._settings, self._device, self._model = settings, device, model
         self._environment = environment
+        self._identify = identify
+        self._weights: dict[str, str] = {}
 
     @property
     def versions(self) -> dict[str, str]:
@@ -88,13 +98,23 @@ class Shelf:
             before = self._read(case)
         except LatentcyError as error:
             before, unread = None, error.found
-        recorded = add_run(before, run, case=case.id, fingerprint=self.fingerprint(case))
+        recorded = add_run(
+            before, run, case=case.id, fingerprint=self.fingerprint(case, record.paired_with)
+        )
         write_baseline(self._path(case), recorded.baseline)
         return replace(recorded, anew=unread) if unread else recorded
 
-    def fingerprint(self, case: Case) -> dict[str, str]:
-        """What is measured on what, for comparing with stored runs."""
-        return fingerprint(device=self._device, model=self._model, workload=case.workload)
+    def fingerprint(self, case: Case, paired_with: str | None) -> dict[str, str]:
+        """What is measured on what and how, for comparing with stored runs."""
+        if case.id not in self._weights:
+            self._weights[case.id] = self._identify(self._model, case.variant)
+        return fingerprint(
+            device=self._device,
+            model=self._model,
+            workload=case.workload,
+            weights=self._weights[case.id],
+            timing=f"in pairs with {paired_with}" if paired_with else "alone",
+        )
 
     def _read(self, case: Case) -> StoredBaseline | None:
         path = self._path(case)

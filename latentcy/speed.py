@@ -1,4 +1,4 @@
-"""Speed and memory of a run's cases: timed in pairs, held against references and baselines."""
+"""Speed and memory of a run's cases: each timed in pairs with what it is held against."""
 
 from __future__ import annotations
 
@@ -11,34 +11,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from latentcy.case import Case
+from latentcy.docket import Docket
 from latentcy.errors import LatentcyError
 from latentcy.generate.conditions import Conditions, read
-from latentcy.generate.device import Device, peak_memory
-from latentcy.generate.pairing import Pairing, Pairs, time_pairs
+from latentcy.generate.device import Device, free, is_out_of_memory, peak_memory
+from latentcy.generate.pairing import Pairing, time_pairs
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.yardstick import Yardstick
-from latentcy.judge.comparison import (
-    Comparison,
-    compare,
-    false_alarms,
-    self_check_verdict,
-    speed_verdicts,
-)
-from latentcy.judge.stats import log_ratios, proportion
+from latentcy.judge.stats import log_ratios
 from latentcy.judge.verdicts import Verdict
 from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
 from latentcy.planning import PILOT_PAIRS, Budget, Plan, plan_pairs
 from latentcy.references import References, Timed
 from latentcy.settings import Settings
-from latentcy.timing import Timing, mean, yardstick_seconds
+from latentcy.timing import Timing, steady_mean, yardstick_seconds
 
-GATE = "speed"
 NO_PROMISE_PAIRS = 7  # of a case that is measured, and promises nothing on this device
 
 
 class Speed:
-    """Times cases, and judges them when all have been timed; `cases` are those that run here."""
+    """Times cases, and judges them when all have been timed."""
 
     def __init__(
         self,
@@ -48,121 +41,103 @@ class Speed:
         loaded: Loaded,
         ledger: Ledger,
         references: References,
-        cases: Sequence[Case],
         say: Callable[[str], None],
     ) -> None:
         self._settings, self._device = settings, device
         self._loaded, self._ledger, self._references = loaded, ledger, references
         self._say = say
-        self._budget = Budget(settings.budget, sum(not references.missing(one) for one in cases))
-        self._comparisons: dict[str, Comparison] = {}
-        self._trials: dict[str, tuple[Comparison, ...]] = {}
-        self._cases: dict[str, Case] = {}
-        self._missing: dict[str, str] = {}
-        self._notes: dict[str, list[str]] = {}
+        self._docket = Docket(settings, ledger, references)
+        self._budget = Budget(settings.budget)
+        self._promised = 1
         self._outer = self._inner = 0.0
+
+    def expect(self, cases: Sequence[Case]) -> None:
+        """Tells which cases will be timed, to share the budget and to plan for their number."""
+        paired = [one for one in cases if not self._references.missing(one)]
+        self._budget = Budget(self._settings.budget, tuple(one.id for one in paired))
+        self._promised = max(1, sum(self._references.promised(one) for one in paired))
 
     def begin(self, case: Case) -> Timing:
         """Loads the case and its reference, warms both, and settles how many rounds are timed.
 
         Memory and stages are read first, while the case is alone in memory. Raises LatentcyError
-        where the case itself cannot be loaded; without its reference it is timed alone.
+        where the case itself cannot be loaded, or another environment's process is lost; where
+        its reference cannot be used for another reason it is timed alone.
         """
         sampler = self._loaded.sampler(case)
         self._look_at(case, sampler)
         yardstick = Yardstick(sampler.pipeline.unet.config, self._device)
         seconds = yardstick_seconds(yardstick)
-        started = time.perf_counter()
-        reference = self._open_reference(case)
-        pairing, plan = None, Plan(self._rounds(case))
         conditions = read(self._device, ours=self._references.processes)
-        if reference is not None:
-            try:
-                plan = self._plan(case, reference, sampler)
-                pairing = Pairing(
-                    reference.seconds,
-                    pairs=plan.pairs,
-                    seed=self._seed(case),
-                    blocks=self._settings.trials if self._settings.self_check else 1,
-                )
-            except Exception:
-                reference.close()
-                raise
+        plan, pairing = Plan(self._rounds(case)), None
+        with self._budget.spending(case.id):
+            reference = self._warm_reference(case, sampler)
+            if reference is not None:
+                plan, pairing = self._pair(case, reference, sampler)
         return Timing(
             case=case,
             sampler=sampler,
             pairing=pairing,
             reference=reference,
-            rounds=pairing.rounds if pairing else plan.pairs,
-            note=plan.note,
+            plan=plan,
             yardstick=yardstick,
             yardstick_before=seconds,
             conditions_before=conditions,
-            started=started,
         )
 
-    def end(self, timing: Timing, rounds: Sequence[float], *, inside: float) -> None:
-        """Records the seconds of each round, the pairs, and what happened around them.
-
-        `inside` is the seconds of the same rounds that were spent in the pipeline itself.
-        """
+    def end(self, timing: Timing, rounds: Sequence[float], *, cut_off: bool = False) -> None:
+        """Records the seconds of each round, the pairs, and what happened around them."""
         case = timing.case
+        self._budget.spend(case.id, time.perf_counter() - timing.started)
         after = read(self._device, ours=self._references.processes)
-        if timing.reference is not None:
-            self._budget.spend(time.perf_counter() - timing.started)
-        self._outer += sum(rounds)
-        self._inner += inside
         conditions = Conditions(timing.conditions_before, after)
-        self._notes[case.id] = [*([timing.note] if timing.note else []), *conditions.marks()]
+        with contextlib.closing(timing):
+            steady, drift = steady_mean(
+                timing.yardstick_before, yardstick_seconds(timing.yardstick)
+            )
+        marks = (*conditions.marks(), *([drift] if drift else []))
+        self._outer += sum(rounds)
+        self._inner += timing.inside
         self._ledger.update(
             case,
             seconds=float(np.median(rounds)),
             rounds=tuple(rounds),
-            yardstick_seconds=mean(timing.yardstick_before, yardstick_seconds(timing.yardstick)),
+            yardstick_seconds=steady,
             conditions=conditions.to_dict(),
-            marks=conditions.marks(),
+            marks=marks,
         )
-        timing.let_go()
         if timing.pairing is not None:
-            self._compare(case, timing.pairing.pairs(rounds))
+            self._compare(timing, rounds, marks, cut_off=cut_off)
         elif self._references.speedups:
             self._ledger.update(case, speedup=self._speedup_of_medians(case))
 
     def cut_off(self, timing: Timing, rounds: Sequence[float]) -> None:
         """Keeps what was measured before an error in the middle of the rounds, and lets go."""
-        with contextlib.suppress(Exception):  # the error itself counts
+        with contextlib.suppress(Exception), contextlib.closing(timing):  # the error itself counts
             if rounds:
-                self.end(timing, rounds, inside=sum(rounds))
-            else:
-                timing.let_go()
+                self.end(timing, rounds, cut_off=True)
 
     def verdict(self, case: Case) -> Verdict | None:
         """Slower, not slower or not known, with all timed cases judged together.
 
         None where the case promises nothing here. To be asked when all have been timed.
         """
-        if self._settings.self_check:
-            trials = self._trials.get(case.id)
-            return self._ledger.judge(case, self_check_verdict(trials)) if trials else None
-        if not self._references.promised(case):
-            return None
-        if case.id in self._comparisons:
-            self._settle()
-            return next(one for one in self._ledger.of(case).verdicts if one.gate == GATE)
-        why = self._missing.get(case.id) or self._references.missing(case) or "it was not timed"
-        return self._ledger.open_gate(case, GATE, why)
+        return self._docket.verdict(case)
+
+    def settle(self) -> None:
+        """Records the verdicts that no test has asked for."""
+        self._docket.settle()
+
+    def peak(self, sampler: Sampler) -> int | None:
+        """Peak memory of one generation, in bytes."""
+        with peak_memory(self._device) as peak:
+            sampler.generate()
+        return peak.bytes
 
     def sentences(self) -> tuple[str, ...]:
         """What the run says of its own method: false alarms, and what timing itself cost."""
-        lines = []
-        trials = [one for each in self._trials.values() for one in each]
-        if trials:
-            alarms, able = false_alarms(trials)
-            rate = ""
-            if able:
-                low, high = proportion(alarms, able)
-                rate = f": {alarms / able:.1%} ({low:.1%} to {high:.1%}, exact 95 % interval)"
-            lines.append(f"Self-check: {alarms} false alarms in {able} trials{rate}.")
+        checked = self._docket.sentence()
+        lines = [checked] if checked else []
         if self._inner:
             share = self._outer / self._inner - 1
             lines.append(f"Timing added {share:.3%} to the generations that were timed.")
@@ -178,61 +153,77 @@ class Speed:
         stages = sampler.observe(prompts, work.seeds, batch=len(prompts)).stages
         self._ledger.update(case, stages=stages, peak_bytes=self.peak(sampler))
 
-    def peak(self, sampler: Sampler) -> int | None:
-        """Peak memory of one generation, in bytes."""
-        with peak_memory(self._device) as peak:
-            sampler.generate()
-        return peak.bytes
-
-    def _open_reference(self, case: Case) -> Timed | None:
+    def _warm_reference(self, case: Case, sampler: Sampler) -> Timed | None:
+        """The reference, loaded and warm; None where it cannot be used, with the reason kept."""
+        why = self._references.missing(case)
         if not self._settings.pairs:
-            self._missing[case.id] = "no pairs were asked for (--pairs 0)"
-        elif why := self._references.missing(case):
-            self._missing[case.id] = why
-        else:
-            try:
-                return self._references.open(case)
-            except LatentcyError as error:
-                self._missing[case.id] = f"its reference cannot be loaded: {error.found}"
-        return None
+            why = "no pairs were asked for (--pairs 0)"
+        if why:
+            self._docket.leave_open(case, why)
+            return None
+        reference: Timed | None = None
+        try:
+            reference = self._references.open(case, beside=sampler)
+            reference.seconds()
+            return reference
+        except Exception as error:
+            if self._references.lost(error):
+                raise
+            if reference is not None:
+                reference.close()
+            free(self._device)
+            self._docket.leave_open(case, f"its reference cannot be used: {_reason(error)}")
+            return None
+
+    def _pair(self, case: Case, reference: Timed, sampler: Sampler) -> tuple[Plan, Pairing]:
+        try:
+            plan = self._plan(case, reference, sampler)
+        except BaseException:
+            reference.close()
+            raise
+        blocks = self._settings.trials if self._settings.self_check else 1
+        seed = self._seed(case)
+        return plan, Pairing(reference.seconds, pairs=plan.pairs, seed=seed, blocks=blocks)
 
     def _plan(self, case: Case, reference: Timed, sampler: Sampler) -> Plan:
-        """Warms both sides, and times a pilot where a precision is asked for."""
+        """How many pairs, by one more generation of each and a pilot where one is needed."""
         promised = self._references.promised(case)
-        asked = self._settings.pairs if promised else min(self._settings.pairs, NO_PROMISE_PAIRS)
-        reference.seconds()
+        settings = self._settings
+        times = settings.trials if settings.self_check else 1
         pair_seconds = reference.seconds() + sampler.seconds()
-        precision = self._settings.precision if promised else 0.0
+        allowed = self._budget.share(case.id)
+        precision = settings.precision if promised else 0.0
+        if precision and allowed is not None and allowed < (PILOT_PAIRS + 7) * pair_seconds * times:
+            precision = 0.0  # a pilot would leave nothing to decide with
         pilot: Sequence[float] = ()
         if precision:
             timed = time_pairs(
                 reference.seconds, sampler.seconds, pairs=PILOT_PAIRS, seed=self._seed(case) + 1
             )
             pilot = tuple(log_ratios(timed.reference, timed.candidate))
-            pair_seconds = (sum(timed.reference) + sum(timed.candidate)) / PILOT_PAIRS
-        times = self._settings.trials if self._settings.self_check else 1
+            allowed = self._budget.share(case.id)
         plan = plan_pairs(
-            asked=asked,
+            asked=settings.pairs if promised else min(settings.pairs, NO_PROMISE_PAIRS),
             precision=precision,
             pilot=pilot,
             pair_seconds=pair_seconds * times,
-            allowed_seconds=self._budget.share(),
+            allowed_seconds=allowed,
+            cases=self._promised if promised and not settings.self_check else 1,
         )
         many = f"{times} x {plan.pairs}" if times > 1 else f"{plan.pairs}"
         self._say(f"{case.label}: {many} pairs of about {pair_seconds:.2g} s")
         return plan
 
-    def _compare(self, case: Case, pairs: Pairs) -> None:
-        tolerance = self._settings.speed_tolerance
-        one = compare(pairs.reference, pairs.candidate, tolerance)
-        if self._settings.self_check:
-            blocks = pairs.blocks(len(pairs) // self._settings.trials)
-            self._trials[case.id] = tuple(
-                compare(block.reference, block.candidate, tolerance) for block in blocks
-            )
-        elif self._references.promised(case):
-            self._comparisons[case.id] = one
-            self._cases[case.id] = case
+    def _compare(
+        self, timing: Timing, rounds: Sequence[float], marks: Sequence[str], *, cut_off: bool
+    ) -> None:
+        assert timing.pairing is not None
+        case, pairs = timing.case, timing.pairing.pairs(rounds)
+        notes = [one for one in (timing.plan.note, *marks) if one]
+        one = self._docket.add(case, pairs, per_trial=timing.plan.pairs, notes=notes)
+        if cut_off:
+            why = f"its timing was cut off after {len(pairs)} of {timing.rounds} pairs"
+            self._docket.leave_open(case, why)
         speedup = None
         if self._references.speedups:
             known = math.isfinite(one.ratio)
@@ -244,15 +235,6 @@ class Speed:
             paired_with=self._references.name(case),
             speedup=speedup,
         )
-
-    def _settle(self) -> None:
-        """Judges all compared cases together, and records it."""
-        names = {one: self._references.name(case) for one, case in self._cases.items()}
-        verdicts = speed_verdicts(self._comparisons, gate=GATE, against=names)
-        for name, verdict in verdicts.items():
-            notes = self._notes.get(name, [])
-            reason = "; ".join([verdict.reason, *notes])
-            self._ledger.judge(self._cases[name], Verdict(GATE, verdict.status, reason))
 
     def _speedup_of_medians(self, case: Case) -> float | None:
         """Over the reference's median, where that was timed in this run."""
@@ -271,3 +253,11 @@ class Speed:
     def _seed(self, case: Case) -> int:
         """Of the order of the case's pairs; from the run's and the case's own id."""
         return self._settings.order_seed + zlib.crc32(case.id.encode())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, LatentcyError):
+        return error.found
+    if is_out_of_memory(error):
+        return "memory ran out with both pipelines loaded (--pairs 0 times the case alone)"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

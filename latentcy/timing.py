@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from latentcy.case import Case
@@ -11,39 +12,58 @@ from latentcy.generate.device import is_out_of_memory
 from latentcy.generate.pairing import Pairing
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.yardstick import Yardstick
+from latentcy.planning import Plan
 from latentcy.references import Timed
+
+STEADY = 0.05  # share by which the yardstick may change during a case and still correct it
 
 
 @dataclass
 class Timing:
-    """One case about to be timed: how often, and what runs around each round."""
+    """One case about to be timed: how often, and what runs around each round.
+
+    Attributes:
+        inside: seconds of the timed rounds that were spent in the pipeline itself.
+    """
 
     case: Case
     sampler: Sampler
     pairing: Pairing | None
     reference: Timed | None
-    rounds: int
-    note: str
+    plan: Plan
     yardstick: Yardstick
     yardstick_before: float | None  # seconds
     conditions_before: Reading
-    started: float
+    started: float = field(default_factory=time.perf_counter)
+    inside: float = 0.0
+    _done: int = 0
+    _mark: float = 0.0
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds of the candidate are timed."""
+        return self.pairing.rounds if self.pairing else self.plan.pairs
 
     def before(self) -> None:
         """Before each round of the candidate: half of the references."""
         if self.pairing is not None:
             self.pairing.before()
+        self._mark = self.sampler.generating_seconds
 
     def after(self, *_: Any) -> None:
         """After each round of the candidate: the other half."""
+        if self._done < self.rounds:  # a profiled call beyond the rounds is none of them
+            self.inside += self.sampler.generating_seconds - self._mark
+        self._done += 1
         if self.pairing is not None:
             self.pairing.after()
 
-    def let_go(self) -> None:
-        """Closes the reference and the yardstick; the case itself stays loaded."""
+    def close(self) -> None:
+        """Lets the reference and the yardstick go; the case itself stays loaded."""
+        reference, self.reference = self.reference, None
         self.yardstick.close()
-        if self.reference is not None:
-            self.reference.close()
+        if reference is not None:
+            reference.close()
 
 
 def yardstick_seconds(yardstick: Yardstick) -> float | None:
@@ -56,6 +76,15 @@ def yardstick_seconds(yardstick: Yardstick) -> float | None:
         raise
 
 
-def mean(before: float | None, after: float | None) -> float | None:
-    """None where either is unknown."""
-    return None if before is None or after is None else (before + after) / 2
+def steady_mean(before: float | None, after: float | None) -> tuple[float | None, str]:
+    """The yardstick's seconds around a case, or None and what became of the machine meanwhile.
+
+    A yardstick that changed would itself put into the latency what it is there to take out.
+    """
+    if before is None or after is None:
+        return None, ""
+    if abs(after / before - 1) <= STEADY:
+        return (before + after) / 2, ""
+    way = "slower" if after > before else "faster"
+    share = max(before, after) / min(before, after) - 1
+    return None, f"the machine's yardstick became {share:.0%} {way} during the case"

@@ -51,6 +51,7 @@ MODEL = SimpleNamespace(
 WORKLOAD = SimpleNamespace(
     seeds=(0,), width=64, height=64, steps=50, scheduler="ddim", guidance_scale=3.0
 )
+WHAT = {"model": MODEL, "workload": WORKLOAD, "weights": "local:1f", "timing": "alone"}
 
 
 def with_run(**changed):
@@ -199,7 +200,7 @@ def test_a_hub_id_stays_inside_its_folder_and_collides_with_nothing(tmp_path):
 
 
 def test_a_fingerprint_holds_what_must_agree_and_no_path():
-    prints = fingerprint(device=DEVICE, model=MODEL, workload=WORKLOAD)
+    prints = fingerprint(device=DEVICE, **WHAT)
     assert tuple(sorted(prints)) == tuple(sorted(MUST_AGREE))
     assert "/somewhere" not in json.dumps(prints)
     assert prints["workload"] == "1 x 64x64, 50 ddim steps, guidance 3"
@@ -208,7 +209,7 @@ def test_a_fingerprint_holds_what_must_agree_and_no_path():
 
 @pytest.mark.parametrize("name", MUST_AGREE)
 def test_each_thing_that_must_agree_is_named_where_it_does_not(name):
-    prints = fingerprint(device=DEVICE, model=MODEL, workload=WORKLOAD)
+    prints = fingerprint(device=DEVICE, **WHAT)
     assert differences({**prints, name: "a"}, {**prints, name: "b"}) == (
         f"{name}: b here, a stored",
     )
@@ -219,7 +220,7 @@ def test_devices_are_counted_where_there_can_be_several(monkeypatch):
 
     def count(kind):
         device = SimpleNamespace(**{**vars(DEVICE), "kind": kind})
-        return fingerprint(device=device, model=MODEL, workload=WORKLOAD)["device_count"]
+        return fingerprint(device=device, **WHAT)["device_count"]
 
     assert (count("cuda"), count("cpu")) == ("8", "1")
 
@@ -283,7 +284,8 @@ class Bench:
 
     def __init__(self, root, **settings):
         settings = replace(Settings(), baselines=root, **settings)
-        self.shelf = Shelf(settings, DEVICE, MODEL, {"torch": "2.13.0", "os": "Linux"})
+        environment = {"torch": "2.13.0", "os": "Linux"}
+        self.shelf = Shelf(settings, DEVICE, MODEL, environment, identify=lambda *_: "local:1f")
         variant = SimpleNamespace(group="precision", name="fp16")
         self.case = SimpleNamespace(id="mine/precision/fp16", variant=variant, workload=WORKLOAD)
         self.path = root / "gpu" / "mine" / "precision-fp16.json"

@@ -1,6 +1,7 @@
 """The speed gate: slower, not slower or not known, and never "significant" out of nonsense."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_a_faster_case_passes_and_is_called_faster():
 def test_noise_that_hides_the_tolerance_is_inconclusive_and_not_passed():
     said = verdict(0.0, noise=0.2)
     assert said.status == "inconclusive"
-    assert "more --pairs would tell" in said.reason
+    assert "more pairs would tell" in said.reason
 
 
 def test_a_slowdown_at_the_tolerance_is_hardly_ever_called_slower():
@@ -182,7 +183,7 @@ def test_a_precision_sets_the_number_of_pairs_by_the_pilots_noise():
 def test_a_budget_ends_the_pairs_and_says_so():
     short = plan(allowed_seconds=20.0)
     assert short.pairs == 10
-    assert short.note == "the budget allowed 10 of 20 pairs"
+    assert short.note == "the budget allowed 10 of 20 pairs (--budget)"
 
 
 def test_a_budget_that_allows_no_decision_says_so():
@@ -192,8 +193,24 @@ def test_a_budget_that_allows_no_decision_says_so():
 
 
 def test_a_budget_is_shared_among_the_cases_that_are_left():
-    budget = Budget(100.0, cases=4)
-    assert budget.share() == 25.0
-    budget.spend(10.0)
-    assert budget.share() == 30.0
-    assert Budget(0.0, cases=4).share() is None
+    budget = Budget(100.0, "abcd")
+    assert budget.share("a") == 25.0
+    budget.spend("a", 10.0)
+    assert budget.share("a") == 15.0
+    assert budget.share("b") == 30.0
+    assert Budget(0.0, "abcd").share("a") is None
+
+
+def test_what_loading_and_a_pilot_took_is_off_the_share_at_once():
+    budget = Budget(100.0, "ab")
+    with budget.spending("a"):
+        time.sleep(0.01)
+        assert budget.share("a") < 50.0
+    assert budget.share("b") < 100.0
+
+
+def test_a_pilots_pairs_suffice_for_the_cases_judged_together():
+    quiet = tuple(1e-6 * np.arange(7))
+    assert plan(precision=0.01, pilot=quiet).pairs == 7
+    assert plan(precision=0.01, pilot=quiet, cases=7).pairs == 10
+    assert "10 are the least" in plan(allowed_seconds=18.0, cases=7).note

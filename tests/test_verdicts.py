@@ -164,12 +164,12 @@ def test_every_change_of_a_version_is_named_and_compared():
     assert "since then" not in latency(9.0, stored, versions=TORCH).reason
 
 
-def test_what_disturbed_the_measurement_is_said_with_any_verdict():
+def test_what_disturbed_the_measurement_is_said_where_something_was_compared():
     marks = ("throttled by HW slowdown", "load average 3.1 on 2 cores before the case")
     said = f"; measured while {marks[0]} and {marks[1]}"
     for verdict in (latency(1.0, marks=marks), latency(9.0, marks=marks)):
         assert verdict.reason.endswith(said)
-    assert latency(1.0, None, marks=marks[:1]).reason.endswith(f"; measured while {marks[0]}")
+    assert "measured while" not in latency(1.0, None, marks=marks).reason
     assert "measured while" not in latency(1.0).reason
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from latentcy.calibration.rules import Rate, rates, real_sizes
-from latentcy.calibration.trials import Bench, Trial, read_trials, run_trials
+from latentcy.calibration.trials import Bench, Plan, Trial, read_trials, run_trials
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import environment, find_device
 from latentcy.generate.models import resolve_model
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not asked.table:
             _measure(asked)
-        trials = read_trials(asked.file)
+        trials = read_trials(asked.file).trials
         if not trials:
             raise LatentcyError(
                 found=f"no trial in {asked.file}",
@@ -50,7 +50,8 @@ def report(trials: Sequence[Trial], tolerance: float) -> str:
     heads += [f"{_work(share)} (measured {sizes[share]:+.2%})" for share in shares]
     lines = [" | ".join(["", *heads, ""]).strip(), "| --- " * len(heads) + "|"]
     for rule in dict.fromkeys(rate.rule for rate in found):
-        cells = [_cell(rate) for rate in found if rate.rule == rule]
+        by_share = {rate.added: _cell(rate) for rate in found if rate.rule == rule}
+        cells = [by_share.get(share, "-") for share in shares]
         lines.append(" | ".join(["", rule, *cells, ""]).strip())
     return "\n".join(lines)
 
@@ -70,15 +71,16 @@ def _measure(asked: argparse.Namespace) -> None:
 
     seen = environment(device)
     say(", ".join(f"{name} {value}" for name, value in seen.items()))
-    run_trials(
-        Bench(model, device, replace(work, steps=asked.steps)),
-        asked.file,
-        shares=SHARES,
-        trials=asked.trials,
+    plan = Plan(
+        model=model.name,
+        steps=asked.steps,
         pairs=asked.pairs,
         seed=asked.seed,
-        say=say,
+        shares=SHARES,
+        environment=seen,
     )
+    bench = Bench(model, device, replace(work, steps=asked.steps))
+    run_trials(bench, asked.file, plan=plan, trials=asked.trials, say=say)
 
 
 def _work(share: float) -> str:

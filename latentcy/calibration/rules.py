@@ -81,8 +81,9 @@ def rates(trials: Sequence[Trial], tolerance: float) -> tuple[Rate, ...]:
         for name, rule in others.items():
             hits = sum(rule(trials[i].reference, trials[i].candidate) for i in places)
             found.append(Rate(name, added, hits, len(places)))
-            hits = sum(rule(trials[i - 1].reference, trials[i].candidate) for i in later)
-            found.append(Rate(f"{name}, earlier run", added, hits, len(later)))
+            if later:
+                hits = sum(rule(trials[i - 1].reference, trials[i].candidate) for i in later)
+                found.append(Rate(f"{name}, earlier run", added, hits, len(later)))
     return tuple(found)
 
 

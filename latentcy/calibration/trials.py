@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,8 @@ class Bench:
         finally:
             plain.close()
             slowed.close()
-        return Trial(added, seed, timed.reference, timed.candidate)
+        reference, candidate = (tuple(round(each, 7) for each in side) for side in timed.sides)
+        return Trial(added, seed, reference, candidate)
 
     def _open(self) -> tuple[AddedWork, Sampler, Sampler]:
         work = AddedWork()
@@ -111,6 +112,27 @@ class Bench:
         return work, samplers[0], samplers[1]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a file of trials was measured with; a file goes on only with the same."""
+
+    model: str
+    steps: int
+    pairs: int
+    seed: int
+    shares: tuple[float, ...]  # of added work
+    environment: Mapping[str, str]
+    units: Mapping[str, int] = field(default_factory=dict)  # of added work, by share
+
+
+@dataclass(frozen=True)
+class TrialFile:
+    """A file's plan and its trials, in the order in which they were made."""
+
+    plan: Plan
+    trials: tuple[Trial, ...]
+
+
 def schedule(shares: Sequence[float], trials: int, seed: int) -> Iterator[tuple[float, int]]:
     """(share, seed of the trial): each share `trials` times, in rounds of shuffled order."""
     chance = random.Random(seed)
@@ -120,40 +142,83 @@ def schedule(shares: Sequence[float], trials: int, seed: int) -> Iterator[tuple[
 
 
 def run_trials(
-    bench: Bench,
-    file: Path,
-    *,
-    shares: Sequence[float],
-    trials: int,
-    pairs: int,
-    seed: int,
-    say: Callable[[str], None],
+    bench: Bench, file: Path, *, plan: Plan, trials: int, say: Callable[[str], None]
 ) -> None:
-    """Appends trials to `file`, a JSON line each, going on where an earlier call stopped."""
-    done = len(read_trials(file)) if file.exists() else 0
-    plan = list(schedule(shares, trials, seed))[done:]
-    if not plan:
-        return
-    units = bench.units_for([share for share in shares if share])
-    say(f"units of added work: {units}")
-    for number, (share, own_seed) in enumerate(plan, start=done + 1):
-        trial = bench.trial(share, units.get(share, 0), pairs=pairs, seed=own_seed)
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(asdict(trial)) + "\n")
-        say(f"trial {number} of {done + len(plan)}")
+    """Appends trials to `file`, a JSON line each, going on where an earlier call stopped.
+
+    Raises LatentcyError where the file was begun with another plan, or cannot be written.
+    """
+    done = 0
+    if file.exists():
+        begun = read_trials(file)
+        _check_same(file, begun.plan, plan)
+        plan, done = begun.plan, len(begun.trials)
+    wanted = list(schedule(plan.shares, trials, plan.seed))
+    if not done:
+        units = bench.units_for([share for share in plan.shares if share])
+        plan = replace(plan, units={str(share): count for share, count in units.items()})
+        _append(file, asdict(plan))
+    say(f"units of added work: {dict(plan.units)}")
+    for number, (share, seed) in enumerate(wanted[done:], start=done + 1):
+        units_here = plan.units.get(str(share), 0)
+        _append(file, asdict(bench.trial(share, units_here, pairs=plan.pairs, seed=seed)))
+        say(f"trial {number} of {len(wanted)}")
 
 
-def read_trials(file: Path) -> tuple[Trial, ...]:
-    """The trials in a file. Raises LatentcyError where it is missing or damaged."""
+def read_trials(file: Path) -> TrialFile:
+    """The plan and the trials in a file; a last line that was cut off is left out.
+
+    Raises LatentcyError where it is missing or damaged.
+    """
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        return tuple(
+        first, *lines = file.read_text(encoding="utf-8").splitlines()
+        plan = json.loads(first)
+        plan["shares"] = tuple(plan["shares"])
+        if lines and not _whole(lines[-1]):
+            lines.pop()
+        rows = [json.loads(line) for line in lines]
+        trials = tuple(
             Trial(row["added"], row["seed"], tuple(row["reference"]), tuple(row["candidate"]))
             for row in rows
         )
+        return TrialFile(Plan(**plan), trials)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LatentcyError(
             found=f"{file}, which holds no trials ({error})",
             expected="a file of JSON lines that latentcy.calibration wrote",
             do="give the path of one, or have it measured anew",
         ) from error
+
+
+def _append(file: Path, row: Mapping[str, Any]) -> None:
+    try:
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        with file.open("a", encoding="utf-8") as lines:
+            if text and not text.endswith("\n"):  # what an interrupted call has left
+                lines.truncate(text.rfind("\n") + 1)
+            lines.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise LatentcyError(
+            found=f"{file}, which cannot be written ({error.strerror or error})",
+            expected="a file in a folder that this user may write to",
+            do="give another path",
+        ) from error
+
+
+def _whole(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_same(file: Path, begun: Plan, plan: Plan) -> None:
+    for name in ("model", "steps", "pairs", "seed", "shares", "environment"):
+        before, now = getattr(begun, name), getattr(plan, name)
+        if before != now:
+            raise LatentcyError(
+                found=f"{file}, begun with {name} {before}",
+                expected=f"one begun with {name} {now}",
+                do="go on with the same, or name another file",
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -23,7 +24,6 @@ def recorded() -> Iterator[Changes]:
         yield changes
     finally:
         after = _all_values()
-        before = {name: _default(name) for name in after if name not in before} | before
         changes.update({name: value for name, value in after.items() if before[name] != value})
         _set({name: before[name] for name in changes})
 
@@ -88,23 +88,21 @@ def _stance() -> tuple[Callable[[], Any], Callable[[Any], None]] | None:
 
 
 def _all_values() -> Changes:
-    values = {name: read() for name, (read, _) in _switches().items()}
-    for module in _COMPILER_CONFIGS:
-        if module in sys.modules:
-            config = sys.modules[module].get_config_copy()
-            values |= {f"{module}:{name}": value for name, value in config.items()}
-    return values
+    values: Changes = {}
+    for module in _COMPILER_CONFIGS:  # loaded before the switches are read: it adds the stance
+        config = _config(module)
+        values |= {f"{module}:{name}": value for name, value in config.items()}
+    return values | {name: read() for name, (read, _) in _switches().items()}
 
 
-def _default(name: str) -> Any:
-    """What a switch of a module that was loaded meanwhile held at first."""
-    module, _, entry = name.partition(":")
-    if entry:
-        known = getattr(sys.modules[module], "_config", {})
-        return known[entry].default if entry in known else _get(name)
-    if name == "compiler.stance":
-        return sys.modules["torch._dynamo.eval_frame"].DynamoStance()
-    return _get(name)
+def _config(module: str) -> Mapping[str, Any]:
+    """A compiler module's settings; none where this torch has no such module or no way to ask."""
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError:
+        return {}
+    copy = getattr(loaded, "get_config_copy", None) or getattr(loaded, "to_dict", None)
+    return copy() if copy else {}
 
 
 def _get(name: str) -> Any:

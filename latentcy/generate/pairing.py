@@ -24,6 +24,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.reference)
 
+    @property
+    def sides(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The seconds of the reference and those of the candidate."""
+        return self.reference, self.candidate
+
     def blocks(self, pairs: int) -> tuple[Pairs, ...]:
         """The same in blocks of `pairs` pairs each; what is left over makes no block."""
         whole = range(0, len(self) - pairs + 1, pairs)

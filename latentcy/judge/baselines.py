@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,16 @@ from latentcy.errors import LatentcyError
 SCHEMA = 2
 
 # What must agree before two latencies may be compared.
-MUST_AGREE = ("device", "device_name", "device_count", "model", "weights", "workload", "threads")
+MUST_AGREE = (
+    "device",
+    "device_name",
+    "device_count",
+    "model",
+    "weights",
+    "workload",
+    "threads",
+    "timing",  # alone, or in pairs with what: what ran before a generation is part of its time
+)
 
 # What may differ between two runs and is named where it does: its effect is what one wants to see.
 VERSIONS = ("python", "torch", "diffusers", "transformers", "cuda", "cudnn", "driver")
@@ -119,14 +128,13 @@ def published(
     return None
 
 
-def fingerprint(*, device: Any, model: Any, workload: Any) -> dict[str, str]:
+def fingerprint(
+    *, device: Any, model: Any, workload: Any, weights: str, timing: str
+) -> dict[str, str]:
     """Say what is measured on what: a text for each name in `MUST_AGREE`.
 
-    A local model is known by its name, never by its path on this machine.
+    `weights` is a digest (`weights_identity`), never a path on this machine.
     """
-    weights = model.source
-    if model.source == "hub":
-        weights = f"{model.pipeline.location}@{model.pipeline.revision or 'main'}"
     return {
         "device": device.slug,
         "device_name": device.name,
@@ -136,6 +144,7 @@ def fingerprint(*, device: Any, model: Any, workload: Any) -> dict[str, str]:
         "workload": f"{len(workload.seeds)} x {workload.width}x{workload.height}, "
         f"{workload.steps} {workload.scheduler} steps, guidance {workload.guidance_scale:g}",
         "threads": str(device.threads or ""),
+        "timing": timing,
     }
 
 
@@ -144,12 +153,17 @@ def versions(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: str(environment[name]) for name in VERSIONS if environment.get(name)}
 
 
-def differences(stored: Mapping[str, str], current: Mapping[str, str]) -> tuple[str, ...]:
-    """Name what must agree and does not, as "device: cpu-a here, cpu-b stored"."""
+def differences(
+    stored: Mapping[str, str], current: Mapping[str, str], *, leaving: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Name what must agree and does not, as "device: cpu-a here, cpu-b stored".
+
+    `leaving` are names that do not matter to what is compared.
+    """
     return tuple(
         f"{key}: {current.get(key, '?')} here, {stored.get(key, '?')} stored"
         for key in MUST_AGREE
-        if stored.get(key, "") != current.get(key, "")
+        if key not in leaving and stored.get(key, "") != current.get(key, "")
     )
 
 

@@ -16,7 +16,11 @@ def speed_lines(records: Sequence[Record]) -> list[str]:
         one = record.comparison
         if one is None or one.nothing:
             continue
-        judged = "" if any(each.gate == "speed" for each in record.verdicts) else ", not judged"
+        judged = (
+            ""
+            if any(each.gate in ("speed", "self-check") for each in record.verdicts)
+            else ", not judged"
+        )
         text = f"{record.group}/{record.variant}: {one.size} than {record.paired_with}; "
         lines += textwrap.wrap(
             f"{text}{one.pairs} pairs{judged}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,56 @@ if TYPE_CHECKING:
 
 # 1: the first.
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a `run.json` holds: why that model, the environment, and the records."""
+
+    reason: str
+    environment: Mapping[str, str]
+    records: tuple[Record, ...]
+
+
+def read_run(path: Path) -> RunFile:
+    """Reads a `run.json`, or that of a results folder.
+
+    Raises LatentcyError where it is missing, damaged, of another schema, or something else.
+    """
+    path = path / "run.json" if path.is_dir() else path
+    expected = f"a run.json of schema {SCHEMA}, as latentcy writes it"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LatentcyError(
+            found=f"{path}, which cannot be read ({error.strerror or error})",
+            expected=expected,
+            do="check the path",
+        ) from error
+    except ValueError as error:
+        raise LatentcyError(
+            found=f"{path}, which is no JSON ({error})", expected=expected, do="run it again"
+        ) from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        schema = data.get("schema") if isinstance(data, dict) else None
+        raise LatentcyError(
+            found=f"{path}, with schema {schema!r}",
+            expected=expected,
+            do="read it with the latentcy version that wrote it",
+        )
+    try:
+        records = tuple(Record.from_dict(one) for one in data["records"])
+        return RunFile(str(data["model"]), dict(data["environment"]), records)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LatentcyError(
+            found=f"{path}, which is damaged ({type(error).__name__}: {error})",
+            expected=expected,
+            do="run it again",
+        ) from error
+    except LatentcyError as error:
+        raise LatentcyError(
+            found=f"{path}: {error.found}", expected=error.expected, do=error.do
+        ) from error
 
 
 class Results:

@@ -1,0 +1,49 @@
+"""`python -m latentcy`: what is done with the results of runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentcy.errors import LatentcyError
+from latentcy.judge.verdicts import FAILED
+from latentcy.track.merge import merge_runs
+from latentcy.track.pairlines import speed_lines
+from latentcy.track.results import Results
+from latentcy.track.table import sentence, table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; 0 where all is well, 1 where a gate failed, 2 for a wrong file or option."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return asked.command(asked)
+    except LatentcyError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _merge(asked: argparse.Namespace) -> int:
+    run = merge_runs(asked.runs)
+    Results(asked.out).write(run.reason, run.environment, run.records)
+    print(table(run.records), *speed_lines(run.records), "", sep="\n")
+    print(f"Results: {asked.out / 'run.json'}")
+    print(sentence(run.records))
+    failed = any(one.status == FAILED and not one.control for one in run.records)
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m latentcy", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    merge = commands.add_parser("merge", help="make one run of the shards of a run")
+    merge.add_argument("runs", nargs="+", type=Path, help="run.json of each shard, or its folder")
+    merge.add_argument("--out", type=Path, required=True, help="folder for the merged run.json")
+    merge.set_defaults(command=_merge)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

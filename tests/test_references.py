@@ -1,0 +1,159 @@
+"""What a case is paired with, and what becomes of it where that cannot be used."""
+
+import sys
+
+import pytest
+import torch
+
+from latentcy.generate.device import find_device
+from latentcy.generate.variants import Variant
+from latentcy.references import Elsewhere, is_compiled
+from latentcy.run import Run
+from latentcy.settings import Settings
+from latentcy.timing import steady_mean
+from tiny import build_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def a_run(tiny, folder, variants, **settings):
+    file = folder / "variants.py"
+    file.write_text(variants)
+    chosen = {"model": str(tiny), "device": "cpu", "variants_file": file, "builtin": False}
+    places = {"results": folder / "results", "baselines": folder / "baselines"}
+    run = Run(Settings(**(chosen | places | {"pairs": 7} | settings)))
+    run.expect(run.cases)
+    return run
+
+
+def case(run, name):
+    return next(one for one in run.cases if one.variant.name == name)
+
+
+def time_case(run, name):
+    timing = run.speed.begin(case(run, name))
+    seconds = []
+    for _ in range(timing.rounds):
+        timing.before()
+        seconds.append(timing.sampler.seconds())
+        timing.after()
+    run.speed.end(timing, seconds)
+    return run.ledger.of(case(run, name))
+
+
+BROKEN_REFERENCE = """
+from latentcy.generate.variants import Variant
+
+def run_out(pipeline):
+    def fail(*arguments, **settings):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    pipeline.unet.forward = fail
+
+VARIANTS = [
+    Variant("hungry", "Needs more than there is.", reference="hungry", prepare=run_out),
+    Variant("healthy", "Nothing.", reference="hungry"),
+]
+"""
+
+
+def test_a_reference_that_does_not_fit_leaves_the_case_timed_alone_and_the_gate_open(
+    tiny, tmp_path
+):
+    run = a_run(tiny, tmp_path, BROKEN_REFERENCE)
+    record = time_case(run, "healthy")
+    assert record.seconds > 0 and record.pairs is None
+    said = run.speed.verdict(case(run, "healthy"))
+    assert said.status == "inconclusive"
+    assert "memory ran out with both pipelines loaded (--pairs 0" in said.reason
+
+
+COMPILED = """
+import torch
+from latentcy.generate.variants import Variant
+
+def compile_unet(pipeline):
+    pipeline.unet = torch.compile(pipeline.unet, backend="eager")
+
+VARIANTS = [
+    Variant("compiled", "By one compiler.", prepare=compile_unet),
+    Variant("again", "By the same.", reference="compiled", prepare=compile_unet),
+]
+"""
+
+
+def test_two_compiled_pipelines_are_never_timed_in_one_process(tiny, tmp_path):
+    run = a_run(tiny, tmp_path, COMPILED)
+    again = case(run, "again")
+    reference = run.references.open(again, beside=run.loaded.sampler(again))
+    try:
+        assert isinstance(reference, Elsewhere)
+        assert reference.seconds() > 0
+    finally:
+        reference.close()
+    compiled = case(run, "compiled")
+    plain = run.references.open(compiled, beside=run.loaded.sampler(compiled))
+    assert not isinstance(plain, Elsewhere)
+    plain.close()
+    run.close()
+
+
+def test_compiled_modules_are_known_whole_or_in_part(tiny, tmp_path):
+    run = a_run(tiny, tmp_path, COMPILED)
+    pipeline = run.loaded.sampler(case(run, "baseline")).pipeline
+    assert not is_compiled(pipeline)
+    pipeline.unet.mid_block.compile(backend="eager")
+    assert is_compiled(pipeline)
+    run.close()
+
+
+def test_what_was_timed_before_an_error_is_kept_and_not_judged(tiny, tmp_path):
+    run = a_run(
+        tiny,
+        tmp_path,
+        "from latentcy.generate.variants import Variant\nVARIANTS = [Variant('own', 'Nothing.')]",
+    )
+    timing = run.speed.begin(case(run, "own"))
+    for _ in range(3):
+        timing.before()
+        timing.sampler.seconds()
+        timing.after()
+    run.speed.cut_off(timing, [0.1, 0.2, 0.3])
+    record = run.ledger.of(case(run, "own"))
+    assert record.rounds == (0.1, 0.2, 0.3)
+    said = run.speed.verdict(case(run, "own"))
+    assert (said.status, said.reason) == (
+        "inconclusive",
+        "its timing was cut off after 3 of 7 pairs",
+    )
+    run.close()
+
+
+def test_a_restless_yardstick_corrects_nothing_and_is_said():
+    assert steady_mean(1.0, 1.04) == (pytest.approx(1.02), "")
+    seconds, said = steady_mean(1.0, 1.5)
+    assert seconds is None
+    assert said == "the machine's yardstick became 50% slower during the case"
+    assert steady_mean(None, 1.0) == (None, "")
+
+
+def test_the_next_case_does_not_run_the_last_ones_compiled_code(tiny, tmp_path, monkeypatch):
+    run = a_run(tiny, tmp_path, COMPILED)
+    run.loaded.sampler(case(run, "compiled"))
+    assert "torch._dynamo" in sys.modules
+    resets = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(1))
+    run.loaded.sampler(case(run, "again"))
+    assert resets
+    monkeypatch.undo()
+    run.close()
+
+
+def test_a_device_that_promises_nothing_is_stated_by_its_kind():
+    from latentcy.errors import LatentcyError
+
+    with pytest.raises(LatentcyError, match="no_slower_on"):
+        Variant("mine", "Nothing.", no_slower_on=("gpu",))
+    assert find_device("cpu").kind in Variant("mine", "Nothing.").no_slower_on

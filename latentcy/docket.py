@@ -19,6 +19,7 @@ from latentcy.judge.verdicts import Verdict
 from latentcy.ledger import Ledger
 from latentcy.references import References
 from latentcy.settings import Settings
+from latentcy.track.records import Record
 
 GATE, SELF_CHECK = "speed", "self-check"
 
@@ -48,6 +49,16 @@ class Docket:
         elif self._references.promised(case):
             self._compared[case.id] = case, one
         return one
+
+    def adopt(self, case: Case, record: Record) -> None:
+        """Takes up a comparison that another process has made."""
+        self._settled = False
+        if record.comparison is not None and self._references.promised(case):
+            self._compared[case.id] = case, record.comparison
+            self._notes[case.id] = record.marks
+            return
+        reasons = [one.reason for one in record.verdicts if one.gate == GATE]
+        self.leave_open(case, reasons[0] if reasons else "it was not timed")
 
     def leave_open(self, case: Case, why: str) -> None:
         """Says why nothing can be decided of a case."""

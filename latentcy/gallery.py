@@ -76,6 +76,9 @@ class Gallery:
         return None if self._scorer is None else self._scorer.scores(images, self.prompts)
 
     def _open_scorer(self) -> None:
+        if self._model.unjudged:
+            self.without_scorer = self._model.unjudged
+            return
         if self._model.scorer is None:
             self.without_scorer = f"model {self._model.name} has none beside its pipeline"
             return

@@ -6,11 +6,16 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentcy.case import Case
 from latentcy.errors import LatentcyError
+from latentcy.judge.verdicts import FAILED, Verdict
+from latentcy.run import Run
+from latentcy.track.records import Record
+from latentcy.track.results import read_run
 
 LAST_WORDS = 5  # lines
 
@@ -34,8 +39,56 @@ class Ended:
         elif self.status < 0:
             how = f"its process was killed by {_signal(-self.status)}"
         else:
-            how = f"its process ended with status {self.status} and without a record"
+            how = f"its process ended with status {self.status}"
         return f"{how}; its last words: {self.last_words or 'none'}"
+
+
+class Apart:
+    """Runs the cases of a run each in a process of its own, and takes their records over.
+
+    Args:
+        run: whose cases they are; it loads nothing itself.
+        command: for a case and a results folder, the command that runs that case alone.
+        folder: where to run it.
+        limit_seconds: for each case; 0 for no limit.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        command: Callable[[Case, Path], Sequence[str]],
+        *,
+        folder: Path,
+        limit_seconds: float,
+    ) -> None:
+        self._run, self._command = run, command
+        self._folder, self._limit = folder, limit_seconds
+
+    def measure(self, case: Case) -> Record:
+        """The case's record. Where its process left none, one that failed with its last words."""
+        place = self._run.results.folder / "cases" / case.label
+        with contextlib.suppress(FileNotFoundError):
+            (place / "run.json").unlink()  # of an earlier run
+        ended = run_apart(
+            self._command(case, place),
+            folder=self._folder,
+            log=place / "output.log",
+            limit_seconds=self._limit,
+        )
+        record = _record_of(case, place)
+        if record is not None:
+            self._run.ledger.adopt(record)
+        if record is None or ended.status not in (0, 1):
+            reason = ended.reason(self._limit)
+            self._run.ledger.judge(case, Verdict("process", FAILED, reason))
+        self._run.speed.adopt(case, self._run.ledger.of(case))
+        return self._run.ledger.of(case)
+
+
+def _record_of(case: Case, place: Path) -> Record | None:
+    with contextlib.suppress(LatentcyError):
+        return next((one for one in read_run(place).records if one.case == case.id), None)
+    return None
 
 
 def run_apart(command: Sequence[str], *, folder: Path, log: Path, limit_seconds: float) -> Ended:

@@ -47,6 +47,11 @@ class Ledger:
         self._results.write(self._reason, self._environment, self.records)
         return self._records[case.id]
 
+    def adopt(self, record: Record) -> None:
+        """Takes a record that another process has made as the case's own."""
+        self._records[record.case] = record
+        self._results.write(self._reason, self._environment, self.records)
+
     def judge(self, case: Case, verdict: Verdict) -> Verdict:
         """Adds a verdict, in place of an earlier one of the same gate; returns it."""
         others = tuple(one for one in self.of(case).verdicts if one.gate != verdict.gate)

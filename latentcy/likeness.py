@@ -58,6 +58,8 @@ class Likeness:
             limit, name = ELSEWHERE.ssim, case.variant.name
         if limit is None or name is None:
             return None
+        if self._model.unjudged:
+            return self._ledger.open_gate(case, "SSIM", self._model.unjudged)
         reference = self._held_against(case, name)
         if isinstance(reference, str):
             return self._ledger.open_gate(case, "SSIM", reference)

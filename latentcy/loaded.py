@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import torch
 
@@ -19,6 +20,7 @@ class Loaded:
         self._model, self._device = model, device
         self._sampler: Sampler | None = None
         self._id: str | None = None
+        self.load_seconds = 0.0  # of the case that is held
 
     def sampler(self, case: Case) -> Sampler:
         """The case's sampler, loaded once; the one before it is closed first.
@@ -28,7 +30,9 @@ class Loaded:
         if self._sampler is not None and self._id == case.id:
             return self._sampler
         self.close()
+        started = time.perf_counter()
         self._sampler, self._id = self.another(case), case.id
+        self.load_seconds = time.perf_counter() - started
         return self._sampler
 
     def another(self, case: Case) -> Sampler:

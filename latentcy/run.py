@@ -12,12 +12,13 @@ from latentcy.case import Case
 from latentcy.errors import LatentcyError
 from latentcy.gallery import Gallery
 from latentcy.generate import spent
-from latentcy.generate.device import Device, environment, find_device
+from latentcy.generate.device import Device, environment, find_device, tf32_switches
 from latentcy.generate.models import Model, lacking, resolve_model
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
 from latentcy.generate.weights import fetch
 from latentcy.generate.workloads import workload
 from latentcy.judge.baselines import published
+from latentcy.judge.claims import Evidence, Finding, findings
 from latentcy.judge.verdicts import (
     FAILED,
     INCONCLUSIVE,
@@ -36,6 +37,8 @@ from latentcy.speed import Speed
 from latentcy.track.records import Record
 from latentcy.track.results import Results
 
+SMALL = 64  # pixels: a model of this size is too small for several threads
+
 
 class Run:
     """The cases of one session, and everything measured so far.
@@ -50,6 +53,7 @@ class Run:
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = lambda line: None) -> None:
         self.settings = settings
+        self._tf32_defaults = tf32_switches()  # before anything here has switched it
         self.variants = chosen_variants(settings)
         self.device, self.model, self.reason = _place(settings)
         _download_parts(self.model, self.variants)
@@ -60,6 +64,7 @@ class Run:
         self.shelf = Shelf(settings, self.device, self.model, self.environment)
         self.loaded = Loaded(self.model, self.device)
         self.cases = tuple(self._case(variant) for variant in self.variants)
+        self.chosen = chosen_cases(self.cases, settings)
         self.ledger = Ledger(
             model=self.model,
             device=self.device,
@@ -117,8 +122,8 @@ class Run:
             return self.ledger.judge(case, self._record(case))
         if not case.variant.speed_gated:
             return None
-        hub = self.model.source == "hub"
-        row = published(self.model.name, case.variant.group, case.variant.name) if hub else None
+        name = self.model.published_as
+        row = published(name, case.variant.group, case.variant.name) if name else None
         verdict = latency_verdict(
             record.rounds,
             self.shelf.stored(case),
@@ -127,7 +132,7 @@ class Run:
             published=row,
             speedup=record.speedup,
             device_name=self.device.name,
-            model=self.model.name,
+            model=name or self.model.name,
             yardstick_seconds=record.yardstick_seconds,
             versions=self.shelf.versions,
             marks=record.marks,
@@ -146,6 +151,16 @@ class Run:
             versions=self.shelf.versions,
         )
         return self.ledger.judge(case, verdict)
+
+    def claims(self) -> tuple[Finding, ...]:
+        """The published page's claims, as far as this run can judge them."""
+        return findings(
+            Evidence(
+                records={f"{one.group}/{one.variant}": one for one in self.records},
+                tf32_defaults=self._tf32_defaults,
+                published_as=None if self.settings.against else self.model.published_as,
+            )
+        )
 
     def fail(self, case: Case, gate: str, reason: str) -> None:
         """Records a case that could not be measured as failed, with its last words."""
@@ -213,16 +228,36 @@ class Run:
         return Verdict("latency", INCONCLUSIVE, why)
 
 
+def chosen_cases(cases: Sequence[Case], settings: Settings) -> tuple[Case, ...]:
+    """The cases that this process has to run; the others are there to be references.
+
+    Raises LatentcyError where there are none.
+    """
+    number, shards = settings.shard
+    mine = cases[number - 1 :: shards]
+    if settings.case:
+        mine = tuple(case for case in cases if case.variant.id == settings.case)
+    if mine:
+        return tuple(mine)
+    what = f"--case {settings.case}" if settings.case else f"--shard {number}/{shards}"
+    raise LatentcyError(
+        found=f"no case for {what} among {len(cases)}",
+        expected="one of " + ", ".join(case.variant.id for case in cases),
+        do="correct it, or have fewer shards",
+    )
+
+
 def _place(settings: Settings) -> tuple[Device, Model, str]:
     """The device and the model, and why that model; torch's threads are set on a CPU.
 
-    The miniature gets one thread: on two shared cores a second one made it 0 to 25 % faster and its
-    times ten times as noisy (docs/method.md).
+    Toy models get one thread: on two shared cores a second one makes them little faster, and their
+    times many times as noisy (docs/method.md).
     """
     device = find_device(settings.device)
     model, reason = resolve_model(settings.model, device)
     if device.kind == "cpu":
-        threads = settings.threads or (1 if model.source == "embedded" else 0)
+        toy = model.height <= SMALL
+        threads = settings.threads or (1 if toy else 0)
         if threads:
             torch.set_num_threads(threads)
             device = find_device("cpu")

@@ -25,6 +25,8 @@ class Settings:
     variants_file: Path | None = None
     builtin: bool = True
     only: tuple[str, ...] | None = None
+    case: str | None = None  # "group/name": this variant's case alone
+    shard: tuple[int, int] = (1, 1)  # (k, n): every n-th case, from the k-th
     prompts_file: Path | None = None
     images: int = 0  # 0: 16, or one for each prompt of the file
     rounds: int | None = None  # of a case that is paired with nothing
@@ -42,6 +44,7 @@ class Settings:
     baselines: Path = Path("baselines")
     results: Path = Path("latentcy-results")
     record: bool = False
+    trace: bool = False
 
 
 def chosen_variants(settings: Settings) -> tuple[Variant, ...]:

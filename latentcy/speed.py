@@ -13,10 +13,17 @@ import numpy as np
 from latentcy.case import Case
 from latentcy.docket import Docket
 from latentcy.errors import LatentcyError
+from latentcy.generate.components import components
 from latentcy.generate.conditions import Conditions, read
+from latentcy.generate.costs import Calls, Costs
 from latentcy.generate.device import Device, free, is_out_of_memory, peak_memory
+from latentcy.generate.flops import count_flops
+from latentcy.generate.memory import watched_memory
 from latentcy.generate.pairing import Pairing, time_pairs
+from latentcy.generate.peak import Peaks
 from latentcy.generate.sampler import Sampler
+from latentcy.generate.stages import stage_seconds
+from latentcy.generate.trace import write_trace
 from latentcy.generate.yardstick import Yardstick
 from latentcy.judge.stats import log_ratios
 from latentcy.judge.verdicts import Verdict
@@ -26,7 +33,9 @@ from latentcy.planning import PILOT_PAIRS, Budget, Plan, plan_pairs
 from latentcy.references import References, Timed
 from latentcy.settings import Settings
 from latentcy.timing import Timing, steady_mean, yardstick_seconds
+from latentcy.track.records import Record
 
+TRACED_STEPS = 3  # they are alike, and a trace of fifty is too large for its viewer
 NO_PROMISE_PAIRS = 7  # of a case that is measured, and promises nothing on this device
 
 
@@ -49,6 +58,7 @@ class Speed:
         self._docket = Docket(settings, ledger, references)
         self._budget = Budget(settings.budget)
         self._promised = 1
+        self._peaks = Peaks(device)
         self._outer = self._inner = 0.0
 
     def expect(self, cases: Sequence[Case]) -> None:
@@ -124,6 +134,10 @@ class Speed:
         """
         return self._docket.verdict(case)
 
+    def adopt(self, case: Case, record: Record) -> None:
+        """Takes up what another process has measured of a case."""
+        self._docket.adopt(case, record)
+
     def settle(self) -> None:
         """Records the verdicts that no test has asked for."""
         self._docket.settle()
@@ -144,14 +158,27 @@ class Speed:
         return tuple(lines)
 
     def _look_at(self, case: Case, sampler: Sampler) -> None:
-        """Stages and peak memory of a warm generation, the case alone in memory."""
-        if self._ledger.of(case).stages is not None:
+        """What the case costs, read while it is alone in memory and before anything is timed."""
+        if self._ledger.of(case).costs is not None:
             return
-        work = case.workload
-        prompts = [work.prompt] * len(work.seeds)
-        sampler.generate()
-        stages = sampler.observe(prompts, work.seeds, batch=len(prompts)).stages
-        self._ledger.update(case, stages=stages, peak_bytes=self.peak(sampler))
+        first = sampler.seconds()
+        stages = stage_seconds(sampler)
+        with watched_memory(self._device) as watched:
+            warm = sampler.seconds()
+        memory = watched.memory
+        self._ledger.update(case, stages=stages, peak_bytes=memory.peak_bytes)
+        costs = Costs(
+            calls=Calls(self._loaded.load_seconds, first, warm),
+            stages=stages,
+            flops=count_flops(sampler),
+            peak=self._peaks.of(case.variant),
+            memory=memory,
+            components=components(sampler.pipeline),
+        )
+        self._ledger.update(case, costs=costs)
+        if self._settings.trace:
+            place = self._settings.results / "traces" / f"{case.label}.json.gz"
+            self._say(f"{case.label}: trace {write_trace(sampler, place, steps=TRACED_STEPS)}")
 
     def _warm_reference(self, case: Case, sampler: Sampler) -> Timed | None:
         """The reference, loaded and warm; None where it cannot be used, with the reason kept."""

@@ -75,7 +75,7 @@ def test_a_skipped_record_is_skipped():
     "data", [{}, {"schema": 2}, {"schema": 1}, None, {**FULL.to_dict(), "clip": "much"}]
 )
 def test_what_is_no_record_is_refused(data):
-    with pytest.raises(LatentcyError, match="record of schema 2"):
+    with pytest.raises(LatentcyError, match="record of schema 3"):
         Record.from_dict(data)
 
 

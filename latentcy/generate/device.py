@@ -81,6 +81,18 @@ def free(device: Device) -> None:
         torch.mps.empty_cache()
 
 
+def tf32_switches() -> dict[str, bool]:
+    """Whether tf32 is on now for "convolutions" and for "matrix products"."""
+    matmul = torch.backends.cuda.matmul
+    if hasattr(matmul, "fp32_precision"):
+        conv = torch.backends.cudnn.conv.fp32_precision
+        return {"convolutions": conv == "tf32", "matrix products": matmul.fp32_precision == "tf32"}
+    return {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": matmul.allow_tf32,
+    }
+
+
 @contextlib.contextmanager
 def switches(*, tf32: bool) -> Iterator[None]:
     """TensorFloat-32 on or off, for matrix products and convolutions alike; restored on exit.

@@ -1,4 +1,4 @@
-"""Which weights: the known models, local folders and hub ids, and what "auto" means."""
+"""Which weights: the known models, local folders, hub ids, random ones, and what "auto" means."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device
+from latentcy.generate.hub import HUB_PARTS
+from latentcy.generate.synthetic import Synthetic
 from latentcy.generate.variants import Variant
 from latentcy.generate.weights import Weights, check_pipeline, fetch, read_json
 
@@ -19,8 +21,8 @@ class Model:
     """A set of weights, and the size and guidance it is run at."""
 
     name: str
-    source: str  # "embedded" | "hub" | "local"
-    pipeline: Weights
+    source: str  # "embedded" | "hub" | "local" | "synthetic"
+    pipeline: Weights  # of synthetic weights their name and digest, nothing to fetch
     distilled_unet: Weights | None
     tiny_vae: Weights | None
     scorer: Weights | None  # the CLIP model that scores its images
@@ -28,28 +30,59 @@ class Model:
     width: int  # pixels
     guidance_scale: float
     licence: str
+    synthetic: Synthetic | None = None  # how random weights are drawn, for all parts
+    published_as: str | None = None  # the model of the published tables that has its shapes
+
+    @property
+    def unjudged(self) -> str | None:
+        """Why this model's images can be held to no CLIP or SSIM, in one clause; None if they can.
+
+        Whether they are black, flat or not finite can be seen of any model.
+        """
+        return "synthetic weights: scores mean nothing" if self.synthetic else None
 
 
 MINIATURE_GUIDANCE = 2.0
 MINIATURE_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "miniature"
 
-_DISTILLED = Weights("nota-ai/bk-sdm-small", subfolder="unet")
-_TINY = Weights("sayakpaul/taesd-diffusers")
-_SCORER = Weights("openai/clip-vit-large-patch14")
+
+def _from_hub(name: str, subfolder: str | None = None) -> Weights:
+    part = HUB_PARTS[name]
+    return Weights(part.location, revision=part.revision, subfolder=subfolder)
 
 
-def _stable_diffusion(name: str, location: str) -> Model:
+def _stable_diffusion(name: str) -> Model:
     return Model(
         name=name,
         source="hub",
-        pipeline=Weights(location),
-        distilled_unet=_DISTILLED,
-        tiny_vae=_TINY,
-        scorer=_SCORER,
+        pipeline=_from_hub(name),
+        distilled_unet=_from_hub("distilled", subfolder="unet"),
+        tiny_vae=_from_hub("tiny"),
+        scorer=_from_hub("scorer"),
         height=512,
         width=512,
         guidance_scale=7.5,
-        licence="CreativeML OpenRAIL-M",
+        licence=HUB_PARTS[name].licence,
+        published_as=name,
+    )
+
+
+def _random(name: str, synthetic: Synthetic) -> Model:
+    """Stable Diffusion's shapes; the scaled-down ones stand for no published figures."""
+    label = f"{name}-synthetic{'-small' if synthetic.small else ''}"
+    return Model(
+        name=label,
+        source="synthetic",
+        pipeline=Weights(f"synthetic:{name}", revision=f"seed{synthetic.seed}-{synthetic.digest}"),
+        distilled_unet=None,
+        tiny_vae=None,
+        scorer=None,
+        height=synthetic.image_size,
+        width=synthetic.image_size,
+        guidance_scale=7.5,
+        licence="none, the weights are random",
+        synthetic=synthetic,
+        published_as=None if synthetic.small else name,
     )
 
 
@@ -67,8 +100,12 @@ MINIATURE = Model(
 )
 KNOWN: dict[str, Model] = {
     "miniature": MINIATURE,
-    "sd15": _stable_diffusion("sd15", "stable-diffusion-v1-5/stable-diffusion-v1-5"),
-    "sd14": _stable_diffusion("sd14", "CompVis/stable-diffusion-v1-4"),
+    "sd15": _stable_diffusion("sd15"),
+    "sd14": _stable_diffusion("sd14"),
+    "sd15-synthetic": _random("sd15", Synthetic(seed=15)),
+    "sd14-synthetic": _random("sd14", Synthetic(seed=14)),
+    "sd15-synthetic-small": _random("sd15", Synthetic(seed=15, small=True)),
+    "sd14-synthetic-small": _random("sd14", Synthetic(seed=14, small=True)),
 }
 
 
@@ -113,6 +150,8 @@ def resolve_model(spec: str, device: Device) -> tuple[Model, str]:
 
 def lacking(model: Model, variant: Variant) -> str | None:
     """Why this model has not the parts that the variant needs, in one clause; None if it has."""
+    if model.synthetic is not None:
+        return None
     if variant.unet == "distilled" and model.distilled_unet is None:
         return f"model {model.name} has no distilled UNet"
     if variant.vae == "tiny" and model.tiny_vae is None:
@@ -137,6 +176,8 @@ def _auto(device: Device) -> tuple[Model, str]:
 
 def _fetch_pipeline(model: Model) -> None:
     """Have the pipeline's weights here, so that a model that cannot be had fails at once."""
+    if model.synthetic is not None:
+        return
     if model.source == "embedded" and not Path(model.pipeline.location).is_dir():
         raise LatentcyError(
             found=f"no folder {model.pipeline.location}",
@@ -181,7 +222,7 @@ def _hub(spec: str) -> Model:
         pipeline=weights,
         distilled_unet=None,
         tiny_vae=None,
-        scorer=_SCORER,
+        scorer=_from_hub("scorer"),
         height=size,
         width=size,
         guidance_scale=guidance,
@@ -207,4 +248,6 @@ def _size_and_guidance(pipeline: Path) -> tuple[int, float]:
 
 
 def _origin(model: Model) -> str:
+    if model.synthetic is not None:
+        return f"random weights ({model.pipeline.revision}), for latency and memory only"
     return "this repository" if model.source == "embedded" else f"the hub's {model.pipeline}"

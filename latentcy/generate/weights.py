@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from latentcy.errors import LatentcyError
+from latentcy.generate.hub import hub_error
 
 WEIGHTED_PARTS = ("unet", "vae", "text_encoder")
 PARTS = (*WEIGHTED_PARTS, "tokenizer", "scheduler")
@@ -52,13 +53,18 @@ def fetch(weights: Weights, *, download: bool = True) -> Path:
             expected="the weights that the model names",
             do="copy or restore the missing folder",
         )
-    root = local if local.is_dir() else _download(weights, not download)
-    folder = root / weights.subfolder if weights.subfolder else root
-    if (folder / _INDEX).exists():
-        check_pipeline(folder)
-    else:
-        check_part(folder)
-    return folder
+    if local.is_dir():
+        return _checked(local, weights)
+    root = _download(weights, not download)
+    try:
+        return _checked(root, weights)
+    except LatentcyError as error:
+        raise LatentcyError(
+            found=f"{error.found}, from the hub's {weights}",
+            expected=error.expected,
+            do="delete that folder and run again; "
+            "where it stays so, the repository lacks it: name another revision or model",
+        ) from error
 
 
 def check_pipeline(folder: Path) -> None:
@@ -145,6 +151,16 @@ def read_json(file: Path) -> dict[str, Any]:
     return value
 
 
+def _checked(root: Path, weights: Weights) -> Path:
+    """The weights' folder in `root`, found whole as a pipeline or as one part."""
+    folder = root / weights.subfolder if weights.subfolder else root
+    if (folder / _INDEX).exists():
+        check_pipeline(folder)
+    else:
+        check_part(folder)
+    return folder
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up one part, whole or in shards."""
     for name in _WEIGHT_FILES:
@@ -187,56 +203,5 @@ def _download(weights: Weights, cached_only: bool = False) -> Path:
             local_files_only=cached_only,
         )
     except Exception as error:  # the hub client's own errors and those of its HTTP library
-        raise _hub_error(weights, error) from error
+        raise hub_error(weights, error) from error
     return Path(folder)
-
-
-def _hub_error(weights: Weights, error: Exception) -> LatentcyError:
-    from huggingface_hub import utils as errors  # where every version since 0.20 has them
-
-    revision = weights.revision or "main"
-    expected = f"the model {weights} on the hub, or in the local cache"
-    kinds: tuple[tuple[type[Exception], str, str], ...] = (
-        (  # before RepositoryNotFoundError, of which it is a kind
-            errors.GatedRepoError,
-            f"{weights.location} is gated, and this account has no access to it",
-            "accept its terms on its page and log in with `hf auth login`",
-        ),
-        (
-            errors.RevisionNotFoundError,
-            f"no revision {revision!r} of {weights.location}",
-            "check what follows the @",
-        ),
-        (
-            errors.RepositoryNotFoundError,
-            f"no repository {weights.location} on the hub, or a private one",
-            "check the name; for a private one log in with `hf auth login`",
-        ),
-        (
-            errors.HFValidationError,
-            f"{weights.location!r}, which is no hub id",
-            "write it as owner/name or owner/name@revision",
-        ),
-        (
-            errors.LocalEntryNotFoundError,
-            f"the hub cannot be reached{_cause(error)}, and {weights.location} is not cached here",
-            "check the connection (and HF_HUB_OFFLINE), or use --model miniature",
-        ),
-    )
-    for kind, found, do in kinds:
-        if isinstance(error, kind):
-            return LatentcyError(found=found, expected=expected, do=do)
-    return LatentcyError(
-        found=f"{weights.location} could not be downloaded ({_first_line(error)})",
-        expected=expected,
-        do="check the connection, the proxy and the disk, or use --model miniature",
-    )
-
-
-def _cause(error: Exception) -> str:
-    return f" ({_first_line(error.__cause__)})" if error.__cause__ else ""
-
-
-def _first_line(error: BaseException) -> str:
-    """The exception's kind and the first line of its message."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

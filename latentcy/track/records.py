@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from latentcy.errors import LatentcyError
+from latentcy.generate.costs import Costs
 from latentcy.generate.pairing import Pairs
 from latentcy.judge.comparison import Comparison
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 
-# 1: the first. 2: pairs, their comparison, the yardstick and the conditions.
-SCHEMA = 2
+# 1: the first. 2: pairs, their comparison, the yardstick and the conditions. 3: costs.
+SCHEMA = 3
 
 SKIPPED = "skipped"
 
@@ -48,6 +49,7 @@ class Record:
         published_seconds, published_speedup: the A100's, from a document, for show.
         peak_bytes: peak memory.
         stages: seconds of text encoding, denoising and decoding.
+        costs: where time and memory go.
         clip: mean CLIP score, 0..100.
         ssim: mean SSIM to the reference's images, at most 1.
         skipped: why the case was not run, else None.
@@ -73,6 +75,7 @@ class Record:
     published_speedup: float | None = None
     peak_bytes: int | None = None
     stages: Mapping[str, float] | None = None
+    costs: Costs | None = None
     clip: float | None = None
     ssim: float | None = None
     verdicts: tuple[Verdict, ...] = ()
@@ -129,6 +132,8 @@ class Record:
                 )
             if values["comparison"] is not None:
                 values["comparison"] = _comparison(values["comparison"])
+            if values["costs"] is not None:
+                values["costs"] = Costs.from_dict(values["costs"])
             values["marks"] = tuple(values["marks"])
             values["environment"] = dict(values["environment"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:

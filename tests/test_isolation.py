@@ -1,0 +1,184 @@
+"""A case that exhausts memory, one that crashes and one that hangs cost themselves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from latentcy.__main__ import main
+from latentcy.errors import LatentcyError
+from latentcy.isolation import run_apart
+from latentcy.track.results import read_run
+from tiny import build_tiny
+from whole_run import assert_message, assert_no_traceback, benchmark, benchmark_process
+
+VARIANTS = textwrap.dedent(
+    """
+    import ctypes
+    import time
+    import torch
+    from latentcy.generate.variants import Variant
+
+    def exhaust(pipeline):
+        forward = pipeline.unet.forward
+        def hungry(*arguments, **settings):
+            torch.empty(2**50)
+            return forward(*arguments, **settings)
+        pipeline.unet.forward = hungry
+
+    def crash(pipeline):
+        print("about to read what is not there", flush=True)
+        ctypes.string_at(0)
+
+    def hang(pipeline):
+        print("waiting for ever", flush=True)
+        time.sleep(10_000)
+
+    VARIANTS = [
+        Variant("exhausting", "Asks for a petabyte.", prepare=exhaust),
+        Variant("crashing", "Reads address zero.", prepare=crash),
+        Variant("hanging", "Never comes back.", prepare=hang),
+        Variant("healthy", "Nothing."),
+    ]
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory, tiny):
+    """One run of all of them, each in its own process."""
+    folder = tmp_path_factory.mktemp("apart")
+    file = folder / "mine.py"
+    file.write_text(VARIANTS)
+    return benchmark_process(
+        folder,
+        "--isolate",
+        f"--model={tiny}",
+        f"--variants={file}",
+        "--no-builtin",
+        "--images=1",
+        "--rounds=2",
+        "--pairs=7",
+        "--limit=60",
+    )
+
+
+def records(outcome):
+    return {record.variant: record for record in read_run(outcome.results).records}
+
+
+def verdict(outcome, variant, gate):
+    return next(one for one in records(outcome)[variant].verdicts if one.gate == gate)
+
+
+def test_the_run_fails_and_every_case_has_its_record(apart):
+    assert apart.status == 1
+    assert_no_traceback(apart)
+    assert set(records(apart)) == {"baseline", "exhausting", "crashing", "hanging", "healthy"}
+
+
+def test_a_crash_is_reported_with_its_signal_and_last_words(apart):
+    said = verdict(apart, "crashing", "process")
+    assert said.status == "failed"
+    assert "killed by SIGSEGV" in said.reason
+
+
+def test_a_hang_is_ended_at_the_limit_with_its_last_words(apart):
+    said = verdict(apart, "hanging", "process")
+    assert "its process was ended after 60 s (--limit)" in said.reason
+    assert said.status == "failed"
+
+
+def test_exhausted_memory_is_said_as_that(apart):
+    assert "memory ran out" in verdict(apart, "exhausting", "latency").reason
+
+
+def test_the_others_are_measured_and_judged(apart):
+    for name in ("baseline", "healthy"):
+        assert records(apart)[name].seconds > 0
+        assert records(apart)[name].status != "failed"
+    assert len(records(apart)["healthy"].pairs) == 7
+    assert verdict(apart, "healthy", "speed").status in ("passed", "inconclusive")
+
+
+def test_a_process_and_its_children_are_ended_at_the_limit(tmp_path):
+    source = "import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', " + (
+        "'import time; time.sleep(99)']); open('child', 'w').close(); time.sleep(99)"
+    )
+    ended = run_apart(
+        [sys.executable, "-c", source], folder=tmp_path, log=tmp_path / "log", limit_seconds=5
+    )
+    assert ended.status is None
+    assert (tmp_path / "child").exists()
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "time.sleep(99)" not in listed
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LatentcyError, match="cannot be written"):
+        run_apart(["true"], folder=tmp_path, log=tmp_path / "file" / "log", limit_seconds=1)
+
+
+def test_shards_are_disjoint_and_merge_into_one_run(pytester, tiny, capsys):
+    shards = []
+    for number in (1, 2):
+        place = pytester.path / f"shard{number}"
+        quick = ("--images=1", "--rounds=2", "--pairs=7", "-k", "latency or speed or black")
+        benchmark(
+            pytester,
+            f"--model={tiny}",
+            "--only=distilled,distilled-tiny-vae",
+            f"--shard={number}/2",
+            f"--results={place}",
+            *quick,
+        )
+        shards.append(place)
+    cases = [{record.case for record in read_run(place).records} for place in shards]
+    assert [len(each) for each in cases] == [2, 1]
+    capsys.readouterr()
+    status = main(["merge", *map(str, shards), "--out", str(pytester.path / "merged")])
+    merged = read_run(pytester.path / "merged")
+    assert {record.case for record in merged.records} == cases[0] | cases[1]
+    assert status == int(any(record.status == "failed" for record in merged.records))
+    assert "Results: " in capsys.readouterr().out
+
+
+def test_a_shard_that_is_none_stops_the_run(pytester, tiny):
+    assert_message(benchmark(pytester, f"--model={tiny}", "--shard=3/2"), "--shard 3/2")
+    assert_message(benchmark(pytester, f"--model={tiny}", "--case=fp61"), "--case fp61")
+
+
+def write(folder, **changed):
+    run = {"schema": 1, "model": "m", "environment": {"torch": "2"}, "records": []}
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(run | changed))
+    return folder
+
+
+def test_what_is_no_run_or_of_other_versions_is_not_merged(tmp_path, capsys):
+    good = write(tmp_path / "good")
+    out = ["--out", str(tmp_path / "out")]
+    for name, changed, said in (
+        ("newer", {"schema": 9}, "schema 9"),
+        ("damaged", {"records": [{"schema": 3}]}, "damaged"),
+        ("other", {"environment": {"torch": "3"}}, "torch 2 in"),
+    ):
+        bad = write(tmp_path / name, **changed)
+        assert main(["merge", str(good), str(bad), *out]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "absent"), *out]) == 2
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "run.json").write_text("no json")
+    assert main(["merge", str(tmp_path / "text"), *out]) == 2
+    assert not os.path.exists(tmp_path / "out")

@@ -10,6 +10,7 @@ import numpy as np
 from latentcy.errors import LatentcyError
 from latentcy.generate import spent
 from latentcy.generate.device import Device
+from latentcy.generate.flops import plainly
 from latentcy.generate.models import Model
 from latentcy.generate.sampler import Sampler
 from latentcy.judge.images import look
@@ -18,6 +19,7 @@ from latentcy.judge.quality import ClipScorer
 from latentcy.judge.verdicts import Verdict, image_verdict
 from latentcy.track.results import Results
 
+BATCH = 4  # images in one call
 FIRST_SEED = 2023  # the published page's
 
 
@@ -52,12 +54,14 @@ class Gallery:
 
         Where one holds a non-finite value, the case is run again to find where it is born.
         """
-        made = sampler.observe(self.prompts, self.seeds)
+        batch = sampler.variant.observed_batch or BATCH
+        made = sampler.observe(self.prompts, self.seeds, batch=batch)
         healths = look(made.images, made.latents, made.decoded)
         origin = None
         if any(health.reason.startswith("non-finite") for health in healths):
             self._say(f"{label}: non-finite values; looking for where they are born")
-            origin = trace_overflow(sampler, self.prompts, self.seeds)
+            with plainly(set()):  # hooks see nothing inside compiled or captured code
+                origin = trace_overflow(sampler, self.prompts, self.seeds)
         self._results.keep_images(label, made.images)
         return Observation(
             images=made.images,

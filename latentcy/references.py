@@ -209,7 +209,8 @@ class OtherPlace:
     def images(self, case: Case, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """The case's images there, float32 [n, height, width, 3]."""
         started = time.perf_counter()
-        images = self._sampler(case).images(prompts, seeds)
+        batch = case.variant.observed_batch or 4
+        images = self._sampler(case).images(prompts, seeds, batch=batch)
         spent.generated(time.perf_counter() - started)
         return images
 

@@ -193,6 +193,8 @@ class Run:
             height=self.model.height,
             width=self.model.width,
             guidance_scale=self.model.guidance_scale,
+            steps=variant.steps,
+            scheduler=variant.scheduler,
         )
         return Case(f"{self.model.name}/{variant.id}", variant, work)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from latentcy.generate.variants import (
     BUILTIN,
+    EVERY,
+    STACK,
     Variant,
     load_variants,
     merge,
@@ -53,8 +55,8 @@ def chosen_variants(settings: Settings) -> tuple[Variant, ...]:
     Raises LatentcyError for an unknown name, and for a variants file that is none.
     """
     user = load_variants(settings.variants_file) if settings.variants_file else ()
-    every = merge(BUILTIN, user)
-    chosen: Sequence[Variant] = select(settings.only, every)
+    every = merge(EVERY, user)
+    chosen: Sequence[Variant] = select(settings.only, (*BUILTIN, *user), STACK)
     if user and not settings.builtin:
         own = {variant.id for variant in user}
         chosen = [variant for variant in chosen if variant.id in own]

@@ -13,6 +13,7 @@ import numpy as np
 from latentcy.case import Case
 from latentcy.docket import Docket
 from latentcy.errors import LatentcyError
+from latentcy.generate.compilation import compile_failure, is_compile_failure
 from latentcy.generate.components import components
 from latentcy.generate.conditions import Conditions, read
 from latentcy.generate.costs import Calls, Costs
@@ -287,4 +288,6 @@ def _reason(error: Exception) -> str:
         return error.found
     if is_out_of_memory(error):
         return "memory ran out with both pipelines loaded (--pairs 0 times the case alone)"
+    if is_compile_failure(error):
+        return compile_failure(error, "it").found
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -69,7 +69,7 @@ def apart(tmp_path_factory, tiny):
         "--images=1",
         "--rounds=2",
         "--pairs=7",
-        "--limit=60",
+        "--limit=40",
     )
 
 
@@ -95,7 +95,7 @@ def test_a_crash_is_reported_with_its_signal_and_last_words(apart):
 
 def test_a_hang_is_ended_at_the_limit_with_its_last_words(apart):
     said = verdict(apart, "hanging", "process")
-    assert "its process was ended after 60 s (--limit)" in said.reason
+    assert "its process was ended after 40 s (--limit)" in said.reason
     assert said.status == "failed"
 
 

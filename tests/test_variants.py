@@ -9,8 +9,12 @@ import pytest
 
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device
+from latentcy.generate.loading import _SCHEDULERS
 from latentcy.generate.variants import (
     BUILTIN,
+    EVERY,
+    STACK,
+    Needs,
     Quality,
     Tolerance,
     Variant,
@@ -19,11 +23,14 @@ from latentcy.generate.variants import (
     select,
     with_references,
 )
+from latentcy.generate.workloads import SCHEDULERS, workload
 
 CPU = Device(kind="cpu", index=0, name="a processor", slug="a-processor")
 TURING = Device(kind="cuda", index=0, name="T4", slug="t4", capability=(7, 5))
 AMPERE = Device(kind="cuda", index=0, name="A100", slug="a100", capability=(8, 0))
-BY_ID = {each.id: each for each in BUILTIN}
+HOPPER = Device(kind="cuda", index=0, name="H100", slug="h100", capability=(9, 0))
+RADEON = Device(kind="cuda", index=0, name="MI300", slug="mi300")
+BY_ID = {each.id: each for each in EVERY}
 IMPORT = "from latentcy.generate.variants import Variant\n"
 
 
@@ -51,7 +58,7 @@ def test_the_published_variants_stand_in_the_published_order() -> None:
 def test_every_tolerance_has_its_reason() -> None:
     limits = [
         limit
-        for each in BUILTIN
+        for each in EVERY
         for limit in (each.quality.ssim, each.quality.clip_drop)
         if limit is not None
     ]
@@ -90,6 +97,11 @@ def test_a_cpu_gets_its_own_dtypes() -> None:
         {"dtype": "fp16"},
         {"group": "speed"},
         {"unet": "half"},
+        {"steps": 0},
+        {"steps": 20.0},
+        {"scheduler": "euler"},
+        {"observed_batch": -1},
+        {"needs": "cuda"},
         {"prepare": "a text"},
         {"quality": Quality(ssim=Tolerance(float("nan"), "none"))},
         {"quality": 0.9},
@@ -144,6 +156,118 @@ def test_selecting_takes_a_name_in_every_group_or_an_id_in_one() -> None:
         "distillation/baseline"
     ]
     assert select(None, BUILTIN) == BUILTIN
+
+
+def test_a_groups_name_takes_the_whole_group() -> None:
+    assert select(["stack"], BUILTIN, STACK) == STACK
+    assert [each.group for each in select(["distillation"], BUILTIN, STACK)] == 3 * ["distillation"]
+
+
+def test_what_runs_on_request_leaves_other_choices_as_they_were() -> None:
+    assert select(None, BUILTIN, STACK) == BUILTIN
+    for name in {each.name for each in BUILTIN}:
+        assert select([name], BUILTIN, STACK) == select([name], BUILTIN)
+
+
+def test_what_runs_on_request_is_chosen_by_name_or_id_with_its_references() -> None:
+    chosen = select(["stack/fp16", "fastest"], BUILTIN, STACK)
+    assert [each.id for each in chosen] == ["stack/fp16", "stack/fastest"]
+    assert [each.id for each in with_references(select(["compile"], BUILTIN, STACK), EVERY)] == [
+        "stack/baseline",
+        "stack/fp16",
+        "stack/compile",
+    ]
+
+
+def test_an_unknown_name_is_also_compared_with_what_runs_on_request() -> None:
+    with pytest.raises(LatentcyError) as caught:
+        select(["fastestt"], BUILTIN, STACK)
+    assert "'fastest'" in caught.value.do and "stack" in caught.value.expected
+
+
+def test_the_stack_is_held_against_its_own_fp32_without_tf32() -> None:
+    assert merge(EVERY, ()) == EVERY
+    baseline = BY_ID["stack/baseline"]
+    assert (baseline.dtype, baseline.tf32, baseline.prepare) == ("float32", False, None)
+    for each in STACK:
+        assert each.reference in ("baseline", "fp16") and not each.tf32
+        assert each is baseline or each.ssim_reference == "baseline"
+        assert each is baseline or (each.quality.ssim and each.quality.clip_drop)
+
+
+def test_what_compiles_is_observed_in_the_shape_that_is_timed() -> None:
+    compiling = [each for each in STACK if each.needs.compiler or each.name == "cuda-graphs"]
+    assert compiling and all(each.observed_batch == 1 for each in compiling)
+
+
+@pytest.mark.parametrize("variant", STACK, ids=lambda each: each.name)
+def test_a_refusal_is_one_clause(variant: Variant) -> None:
+    for device in (CPU, TURING, AMPERE, HOPPER, RADEON):
+        reason = variant.refusal(device)
+        assert reason is None or (
+            reason.startswith("it needs ") and "\n" not in reason and not reason.endswith(".")
+        )
+
+
+@pytest.mark.parametrize(
+    ("needs", "device", "reason"),
+    [
+        (Needs(), RADEON, None),
+        (Needs(kinds=("cuda",)), CPU, "it needs a CUDA GPU, and this is a CPU"),
+        (Needs(capability=(8, 9)), CPU, None),
+        (
+            Needs(capability=(8, 9)),
+            AMPERE,
+            "it needs compute capability 8.9 or later, and A100 has 8.0",
+        ),
+        (Needs(capability=(8, 9)), HOPPER, None),
+        (
+            Needs(capability=(8, 0)),
+            RADEON,
+            "it needs an NVIDIA GPU of compute capability 8.0 or later",
+        ),
+        (
+            Needs(packages=("no-such-package>=2",)),
+            CPU,
+            "it needs no-such-package>=2, which is not installed",
+        ),
+        (Needs(packages=("torch>=2.4",)), CPU, None),
+    ],
+)
+def test_what_is_missing_is_said(needs: Needs, device: Device, reason: str | None) -> None:
+    assert needs.missing(device) == reason
+
+
+def test_a_package_that_is_too_old_is_told_with_its_version() -> None:
+    assert "it needs torch>=99, and " in (Needs(packages=("torch>=99",)).missing(CPU) or "")
+
+
+def test_a_missing_compiler_is_told_before_anything_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "no-such-compiler" in (BY_ID["stack/compile"].refusal(CPU) or "")
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    assert "C++ compiler" in (BY_ID["stack/compile"].refusal(CPU) or "")
+
+
+@pytest.mark.parametrize("wrong", [{"kinds": ("gpu",)}, {"kinds": ()}, {"packages": ("a b",)}])
+def test_a_need_that_cannot_be_meant_is_refused(wrong: dict) -> None:
+    with pytest.raises(LatentcyError):
+        Needs(**wrong)
+
+
+def test_a_variants_own_steps_and_scheduler_take_the_workloads_place() -> None:
+    size = {"height": 64, "width": 64, "guidance_scale": 2.0}
+    quick = BY_ID["stack/dpm-20"]
+    made = workload("single", **size, steps=quick.steps, scheduler=quick.scheduler)
+    assert (made.steps, made.scheduler) == (20, "dpm")
+    assert workload("single", **size, steps=None, scheduler=None) == workload("single", **size)
+
+
+def test_every_scheduler_that_a_variant_may_name_can_be_loaded() -> None:
+    assert tuple(_SCHEDULERS) == SCHEDULERS
 
 
 def test_an_unknown_variant_gets_the_nearest_name() -> None:

@@ -17,7 +17,7 @@ from latentcy.errors import LatentcyError
 from latentcy.generate.device import environment, find_device, free
 from latentcy.generate.models import resolve_model
 from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN, Variant, load_variants, merge, select
+from latentcy.generate.variants import EVERY, Variant, load_variants, merge, select
 from latentcy.generate.workloads import Workload
 
 
@@ -93,12 +93,12 @@ class Worker:
         The file is run for built-in variants too, as it is on the other side of the pair.
         """
         user = self._user_variants(variants_file) if variants_file else ()
-        builtin = variant_id in {each.id for each in BUILTIN}
+        builtin = variant_id in {each.id for each in EVERY}
         if isinstance(user, LatentcyError):
             if not builtin:
                 raise user
             user = ()
-        return select((variant_id,), BUILTIN if builtin else merge(BUILTIN, user))[0]
+        return select((variant_id,), EVERY if builtin else merge(EVERY, user))[0]
 
     def _user_variants(self, file: str) -> tuple[Variant, ...] | LatentcyError:
         """The file's variants or why there are none; it is run once in a process."""

@@ -103,7 +103,7 @@ def _run(sampler: Sampler, steps: int) -> _Counted:
 
     with (
         shortened(sampler, steps) as short,
-        _plainly(leaves.unseen),
+        plainly(leaves.unseen),
         leaves,
         counting,
         wrapped(sampler.pipeline.scheduler, "step", step),
@@ -114,7 +114,7 @@ def _run(sampler: Sampler, steps: int) -> _Counted:
 
 
 @contextlib.contextmanager
-def _plainly(unseen: set[str]) -> Iterator[None]:
+def plainly(unseen: set[str]) -> Iterator[None]:
     """Run what is compiled or captured as it was before; note the replays of other graphs.
 
     The counter sees neither compiled code nor a replay. A stance leaves the compiler's cache

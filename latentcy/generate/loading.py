@@ -14,9 +14,11 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 from packaging.version import Version
 from transformers import CLIPTextModel
@@ -24,15 +26,25 @@ from transformers import CLIPTextModel
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device, is_out_of_memory
 from latentcy.generate.models import Model, lacking
+from latentcy.generate.synthetic import build_pipeline
 from latentcy.generate.variants import Variant
 from latentcy.generate.weights import WEIGHTED_PARTS, fetch, read_json
 
 # What a saved config of another scheduler class may lack, at the values of Stable Diffusion v1.
+_DPM = {
+    "algorithm_type": "dpmsolver++",
+    "solver_order": 2,
+    "use_karras_sigmas": False,
+    "timestep_spacing": "linspace",
+}
 _SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),
     "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+    "dpm": (DPMSolverMultistepScheduler, _DPM),
+    "dpm-karras": (DPMSolverMultistepScheduler, _DPM | {"use_karras_sigmas": True}),
+    "unipc": (UniPCMultistepScheduler, {"solver_order": 2, "timestep_spacing": "linspace"}),
 }
-_GROUP_SCHEDULERS = {"precision": "ddim", "distillation": "pndm"}
+_GROUP_SCHEDULERS = {"precision": "ddim", "distillation": "pndm", "stack": "ddim"}
 _DIFFUSERS_DTYPE = "dtype" if Version(diffusers.__version__).release >= (0, 40) else "torch_dtype"
 _TRANSFORMERS_DTYPE = (
     "dtype" if Version(transformers.__version__).release >= (4, 56) else "torch_dtype"
@@ -44,7 +56,7 @@ def load_pipeline(
 ) -> StableDiffusionPipeline:
     """The model's pipeline with the variant applied, on the device, ready to be called.
 
-    `scheduler` is "ddim" or "pndm"; None takes the one of the variant's group. Only
+    `scheduler` is a name in SCHEDULERS; None takes the variant's, or the one of its group. Only
     safetensors are read and no foreign code is run; the safety checker is left out. The
     variant's `prepare` hook runs last. Raises LatentcyError where weights are missing or
     damaged, a module has not the dtype asked for, the hook raises, or this device or model
@@ -58,20 +70,44 @@ def load_pipeline(
             do="leave it out",
         )
     dtype = getattr(torch, variant.resolved_dtype(device))
+    if model.synthetic is not None:
+        with _quiet():
+            pipeline = build_pipeline(
+                model.synthetic,
+                unet=variant.unet,
+                vae=variant.vae,
+                dtype=dtype,
+                device=device.torch,
+            )
+    else:
+        pipeline = _from_folders(model, variant, dtype).to(device.torch)
+    _check_dtypes(pipeline, dtype)
+    kind, settings = _SCHEDULERS[scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]]
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
+    pipeline.set_progress_bar_config(disable=True)
+    _prepare(pipeline, variant)
+    return pipeline
+
+
+def _from_folders(model: Model, variant: Variant, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """The pipeline with the variant's parts, each fetched before the libraries are silenced."""
     folder = fetch(model.pipeline)
+    distilled = variant.unet == "distilled" and model.distilled_unet is not None
+    unet = fetch(model.distilled_unet) if distilled else folder / "unet"
+    tiny = variant.vae == "tiny" and model.tiny_vae is not None
+    vae = fetch(model.tiny_vae) if tiny else folder / "vae"
+    name = read_json(vae / "config.json").get("_class_name")
+    autoencoder = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
     with _quiet():
-        parts = {
-            "unet": _unet(model, variant, folder, dtype),
-            "vae": _autoencoder(model, variant, folder, dtype),
-            "text_encoder": _part(
-                CLIPTextModel, folder / "text_encoder", {_TRANSFORMERS_DTYPE: dtype}
-            ),
-        }
-        pipeline = _loaded(
+        return _loaded(
             folder,
             StableDiffusionPipeline.from_pretrained,
             str(folder),
-            **parts,
+            unet=_part(UNet2DConditionModel, unet, {_DIFFUSERS_DTYPE: dtype}),
+            vae=_part(autoencoder, vae, {_DIFFUSERS_DTYPE: dtype}),
+            text_encoder=_part(
+                CLIPTextModel, folder / "text_encoder", {_TRANSFORMERS_DTYPE: dtype}
+            ),
             **{_DIFFUSERS_DTYPE: dtype},
             safety_checker=None,
             feature_extractor=None,
@@ -79,29 +115,6 @@ def load_pipeline(
             use_safetensors=True,
             local_files_only=True,
         )
-        pipeline = pipeline.to(device.torch)
-    _check_dtypes(pipeline, dtype)
-    kind, settings = _SCHEDULERS[scheduler or _GROUP_SCHEDULERS[variant.group]]
-    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
-    pipeline.set_progress_bar_config(disable=True)
-    _prepare(pipeline, variant)
-    return pipeline
-
-
-def _unet(model: Model, variant: Variant, pipeline: Path, dtype: torch.dtype) -> torch.nn.Module:
-    distilled = variant.unet == "distilled" and model.distilled_unet is not None
-    folder = fetch(model.distilled_unet) if distilled else pipeline / "unet"
-    return _part(UNet2DConditionModel, folder, {_DIFFUSERS_DTYPE: dtype})
-
-
-def _autoencoder(
-    model: Model, variant: Variant, pipeline: Path, dtype: torch.dtype
-) -> torch.nn.Module:
-    tiny = variant.vae == "tiny" and model.tiny_vae is not None
-    folder = fetch(model.tiny_vae) if tiny else pipeline / "vae"
-    name = read_json(folder / "config.json").get("_class_name")
-    kind = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
-    return _part(kind, folder, {_DIFFUSERS_DTYPE: dtype})
 
 
 def _part(kind: Any, folder: Path, dtype: dict[str, torch.dtype]) -> torch.nn.Module:
@@ -167,7 +180,7 @@ def _prepare(pipeline: StableDiffusionPipeline, variant: Variant) -> None:
         raise LatentcyError(
             found=f"prepare of variant {variant.id} raised {type(error).__name__}: {error}",
             expected="a hook that changes the pipeline it is given",
-            do="correct the hook in the variants file",
+            do="correct the variant's prepare hook",
         ) from error
     if isinstance(returned, diffusers.DiffusionPipeline) and returned is not pipeline:
         raise LatentcyError(

@@ -1,0 +1,103 @@
+"""The published variants: what a run measures where none is named."""
+
+from __future__ import annotations
+
+from latentcy.generate.variant import Quality, Tolerance, Variant
+
+# CLIP moves by less than a hundredth between batch sizes (BK-SDM's model card: .2675 to .2679).
+SAME_SUBJECT = Tolerance(0.02, "same weights and noise: rounding does not change the subject")
+TF32_OR_FP16 = Quality(
+    ssim=Tolerance(
+        0.98, "fp16 keeps 0.9999 on the miniature; not yet measured on Stable Diffusion"
+    ),
+    clip_drop=SAME_SUBJECT,
+)
+_BF16 = Quality(
+    ssim=Tolerance(
+        0.95, "8 bits of mantissa: 0.998 on the miniature; not yet measured on Stable Diffusion"
+    ),
+    clip_drop=SAME_SUBJECT,
+)
+_DISTILLED = Tolerance(0.15, "BK-SDM-Small's card states .2677 against .2958, a drop of 9.5 %")
+_TINY_SSIM = Tolerance(
+    0.80, "same latents, another decoder: 0.93 on the miniature, whose small shapes blur"
+)
+
+# In the order of the published tables; bf16 and autocast stand beside them.
+# Half precision and tf32 are promised to be no slower only where there is hardware for them.
+FAST_ARITHMETIC = ("cuda",)
+
+BUILTIN: tuple[Variant, ...] = (
+    Variant(
+        name="baseline",
+        changes="Nothing: all weights and arithmetic in fp32, tf32 off.",
+        ssim_reference=None,
+    ),
+    Variant(
+        name="tf32",
+        no_slower_on=FAST_ARITHMETIC,
+        changes="Matrix products and convolutions in tf32.",
+        tf32=True,
+        quality=TF32_OR_FP16,
+    ),
+    Variant(
+        name="fp16",
+        no_slower_on=FAST_ARITHMETIC,
+        changes="All weights and arithmetic in float16.",
+        dtype="float16",
+        quality=TF32_OR_FP16,
+    ),
+    Variant(
+        name="combined",
+        no_slower_on=FAST_ARITHMETIC,
+        changes="float16, and tf32 for what is left in fp32.",
+        dtype="float16",
+        tf32=True,
+        quality=TF32_OR_FP16,
+    ),
+    Variant(
+        name="bf16",
+        no_slower_on=FAST_ARITHMETIC,
+        changes="All weights and arithmetic in bfloat16.",
+        dtype="bfloat16",
+        quality=_BF16,
+    ),
+    Variant(
+        name="autocast",
+        no_slower_on=FAST_ARITHMETIC,
+        changes="fp32 weights under torch.autocast, which the documentation warns of.",
+        autocast="float16",
+        cpu_autocast="bfloat16",
+        quality=_BF16,
+        control=True,
+    ),
+    Variant(
+        name="baseline",
+        group="distillation",
+        changes="Nothing: the full UNet and autoencoder, in float16 (fp32 on a CPU).",
+        dtype="float16",
+        cpu_dtype="float32",
+        ssim_reference=None,
+    ),
+    Variant(
+        name="distilled",
+        group="distillation",
+        changes="The distilled UNet.",
+        dtype="float16",
+        cpu_dtype="float32",
+        unet="distilled",
+        ssim_reference=None,
+        quality=Quality(clip_drop=_DISTILLED),
+    ),
+    Variant(
+        name="distilled-tiny-vae",
+        group="distillation",
+        changes="The distilled UNet, and the tiny autoencoder.",
+        dtype="float16",
+        cpu_dtype="float32",
+        unet="distilled",
+        vae="tiny",
+        ssim_reference="distilled",
+        quality=Quality(ssim=_TINY_SSIM, clip_drop=_DISTILLED),
+    ),
+)

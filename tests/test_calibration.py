@@ -1,7 +1,5 @@
 """Calibration: real added work is found, files go on where they stopped, rules do as they say."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,6 @@ from latentcy.calibration.trials import Trial, read_trials
 from latentcy.errors import LatentcyError
 from tiny import build_tiny
 from whole_run import ROOT
-
-PUBLISHED = ROOT / "docs" / "calibration.jsonl"
 
 
 def trial(slowdown, seed=0, noise=0.01):
@@ -87,8 +83,10 @@ def test_what_holds_no_trials_is_refused(tmp_path, text):
         read_trials(file)
 
 
-def test_the_documents_table_is_what_its_file_gives():
+@pytest.mark.parametrize("name", ["calibration", "calibration-busy"])
+def test_the_documents_table_is_what_its_file_gives(name):
     document = (ROOT / "docs" / "method.md").read_text()
-    measured = read_trials(PUBLISHED)
+    measured = read_trials(ROOT / "docs" / f"{name}.jsonl")
     assert report(measured.trials, 0.01) in document
-    assert json.dumps(measured.plan.steps) in document
+    assert f"{measured.plan.steps} steps a generation" in document
+    assert {one.added for one in measured.trials} == {0.0, 0.03, 0.05}

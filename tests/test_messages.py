@@ -12,7 +12,7 @@ from tiny import build_tiny
 from whole_run import assert_message, benchmark, benchmark_process
 
 USAGE = 4
-QUICK = ("--images=1", "--rounds=2", "--only=bf16")
+QUICK = ("--images=1", "--rounds=2", "--pairs=0", "--only=bf16")
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +155,28 @@ def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, tiny):
     written = json.loads((tmp_path / "benchmark.json").read_text())
     assert written["benchmarks"][0]["extra_info"]["variant"] == "baseline"
     assert "images.png" in outcome.text
+
+
+def test_a_compilation_that_fails_is_one_message_and_costs_its_case_alone(pytester, tiny):
+    file = pytester.path / "mine.py"
+    file.write_text(
+        "import torch\n"
+        "from latentcy.generate.variants import Variant\n"
+        "def broken(graph, inputs):\n"
+        "    raise RuntimeError('no such instruction')\n"
+        "def compile_unet(pipeline):\n"
+        "    pipeline.unet.compile(backend=broken)\n"
+        "VARIANTS = [Variant('compiled', 'By a broken compiler.', prepare=compile_unet)]\n"
+    )
+    outcome = benchmark(
+        pytester,
+        f"--model={tiny}",
+        f"--variants={file}",
+        "--no-builtin",
+        "--images=1",
+        "--pairs=0",
+        "--rounds=2",
+    )
+    assert_message(outcome, "torch.compile, which failed for precision/compiled", "no such instr")
+    assert "precision/compiled" in outcome.text
+    assert "FAILED: 1 of 2 variants failed" in outcome.text

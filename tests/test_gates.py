@@ -118,3 +118,14 @@ def test_each_mode_collects_its_own_tests_only(pytester, tiny, arguments, home):
     names = [line for line in ran.outlines if "::" in line]
     assert names
     assert all(line.startswith(f"{home}/") for line in names)
+
+
+def test_each_published_claim_is_a_test_of_its_own_and_a_finding_fails_nothing(pytester, tiny):
+    outcome = benchmark(pytester, f"--model={tiny}", "-k", "test_claim", *QUICK)
+    assert outcome.status == 0
+    assert (
+        "test_claim[tf32-is-on-by-default-for-convolutions-and-off-for-matrix-products] PASSED"
+        in (" ".join(outcome.text.split()))
+    )
+    assert outcome.text.count("test_claim[") == 10
+    assert "1 passed, 9 skipped" in outcome.text

@@ -125,6 +125,9 @@ _CLAIMS: dict[str, Callable[[Evidence], _Judged]] = {
 }
 
 
+CLAIMS = tuple(_CLAIMS)
+
+
 def _speedup(evidence: Evidence, name: str) -> tuple[float, float, float] | str:
     """Speed-up and its bounds, or why there is none."""
     record = evidence.records.get(name)

@@ -115,7 +115,7 @@ def test_a_variant_without_a_promise_here_is_measured_by_fewer_pairs_and_not_jud
     record = records(slowed)["free"]
     assert record["comparison"]["pairs"] == 7
     assert "speed" not in {one["gate"] for one in record["verdicts"]}
-    assert "not judged" in slowed.text
+    assert "not judged" in " ".join(slowed.text.split())  # whatever the line breaks
 
 
 def test_the_pairs_are_recorded_one_by_one_with_their_order(slowed):

@@ -141,8 +141,7 @@ class Run:
 
     def memory(self, case: Case) -> Verdict:
         """Holds the peak memory against the stored baseline."""
-        if self.ledger.of(case).peak_bytes is None:
-            self.ledger.update(case, peak_bytes=self.speed.peak(self.loaded.sampler(case)))
+        self.speed.look_at(case)
         verdict = memory_verdict(
             self.ledger.of(case).peak_bytes,
             self.shelf.stored(case),

@@ -17,7 +17,7 @@ from latentcy.generate.compilation import compile_failure, is_compile_failure
 from latentcy.generate.components import components
 from latentcy.generate.conditions import Conditions, read
 from latentcy.generate.costs import Calls, Costs
-from latentcy.generate.device import Device, free, is_out_of_memory, peak_memory
+from latentcy.generate.device import Device, free, is_out_of_memory
 from latentcy.generate.flops import count_flops
 from latentcy.generate.memory import watched_memory
 from latentcy.generate.pairing import Pairing, time_pairs
@@ -76,7 +76,7 @@ class Speed:
         its reference cannot be used for another reason it is timed alone.
         """
         sampler = self._loaded.sampler(case)
-        self._look_at(case, sampler)
+        self.look_at(case)
         yardstick = Yardstick(sampler.pipeline.unet.config, self._device)
         seconds = yardstick_seconds(yardstick)
         conditions = read(self._device, ours=self._references.processes)
@@ -143,12 +143,6 @@ class Speed:
         """Records the verdicts that no test has asked for."""
         self._docket.settle()
 
-    def peak(self, sampler: Sampler) -> int | None:
-        """Peak memory of one generation, in bytes."""
-        with peak_memory(self._device) as peak:
-            sampler.generate()
-        return peak.bytes
-
     def sentences(self) -> tuple[str, ...]:
         """What the run says of its own method: false alarms, and what timing itself cost."""
         checked = self._docket.sentence()
@@ -158,10 +152,11 @@ class Speed:
             lines.append(f"Timing added {share:.3%} to the generations that were timed.")
         return tuple(lines)
 
-    def _look_at(self, case: Case, sampler: Sampler) -> None:
-        """What the case costs, read while it is alone in memory and before anything is timed."""
+    def look_at(self, case: Case) -> None:
+        """Reads what the case costs, once, alone in memory and before anything is timed."""
         if self._ledger.of(case).costs is not None:
             return
+        sampler = self._loaded.sampler(case)
         first = sampler.seconds()
         stages = stage_seconds(sampler)
         with watched_memory(self._device) as watched:

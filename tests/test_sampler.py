@@ -52,7 +52,7 @@ def test_the_timed_path_draws_the_workload_and_captures_nothing(model: Model) ->
     assert generation.images.shape == (4, 64, 64, 3)
     assert generation.images.dtype == np.float32
     assert 0 <= generation.images.min() and generation.images.max() <= 1
-    assert (generation.latents, generation.decoded, generation.stages) == (None, None, None)
+    assert (generation.latents, generation.decoded) == (None, None)
 
 
 def test_the_same_seed_gives_the_same_image_twice(baseline: Sampler) -> None:
@@ -81,18 +81,13 @@ def test_observing_does_not_change_the_images_and_leaves_nothing_behind(
     assert "encode_prompt" not in vars(baseline.pipeline)
 
 
-def test_observing_captures_latents_raw_output_and_stages_over_all_batches(
-    baseline: Sampler,
-) -> None:
+def test_observing_captures_latents_and_raw_output_over_all_batches(baseline: Sampler) -> None:
     observed = baseline.observe(PROMPTS, [1, 2, 3], batch=2)
     assert observed.images.shape == (3, 64, 64, 3)
     assert observed.latents is not None and observed.latents.shape == (3, 4, 8, 8)
     assert observed.decoded is not None and observed.decoded.shape == (3, 3, 64, 64)
     pixels = np.clip(observed.decoded / 2 + 0.5, 0, 1).transpose(0, 2, 3, 1)
     assert np.allclose(pixels, observed.images, atol=1e-6)
-    assert observed.stages is not None
-    assert list(observed.stages) == ["text_encoding", "denoising", "decoding"]
-    assert all(seconds > 0 for seconds in observed.stages.values())
 
 
 def test_an_image_hardly_depends_on_its_batch(baseline: Sampler) -> None:

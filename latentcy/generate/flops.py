@@ -17,7 +17,8 @@ from latentcy.generate.device import is_out_of_memory
 from latentcy.generate.formulas import Leaves, counter
 from latentcy.generate.graphs import Replayed
 from latentcy.generate.sampler import Sampler
-from latentcy.generate.stages import at_stages, shortened, wrapped
+from latentcy.generate.stages import at_stages, shortened
+from latentcy.generate.wrapping import wrapped
 
 
 def count_flops(sampler: Sampler, *, steps: int | None = None) -> Flops:

@@ -25,6 +25,7 @@ from latentcy.generate.loading import load_pipeline
 from latentcy.generate.models import Model
 from latentcy.generate.variants import Variant
 from latentcy.generate.workloads import Workload, starting_latents
+from latentcy.generate.wrapping import wrapped
 
 __all__ = ["Generation", "Sampler", "is_out_of_memory", "open_sampler"]
 
@@ -36,7 +37,6 @@ class Generation:
     images: np.ndarray  # [n, height, width, 3] float32, nominally 0..1, before any rounding
     latents: np.ndarray | None = None  # [n, c, h, w] float32, as handed to the decoder
     decoded: np.ndarray | None = None  # [n, 3, height, width] float32, raw, not clamped
-    stages: dict[str, float] | None = None  # seconds: text_encoding, denoising, decoding
 
 
 class Sampler:
@@ -81,24 +81,21 @@ class Sampler:
     def observe(
         self, prompts: Sequence[str], seeds: Sequence[int], *, batch: int = 4
     ) -> Generation:
-        """Images of prompts[i] from seeds[i], with latents, raw decoder output and stages.
+        """Images of prompts[i] from seeds[i], with latents and raw decoder output.
 
-        Runs `batch` images at a time and adds the seconds up. The wrappers that capture
-        synchronise the device between stages; they are gone when this returns.
+        Runs `batch` images at a time. The wrapper that captures is gone when this returns.
         """
         if len(prompts) != len(seeds) or not prompts:
             raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
         images, latents, decoded = [], [], []
-        stages = dict.fromkeys(("text_encoding", "denoising", "decoding"), 0.0)
         for start in range(0, len(prompts), batch):
             part = slice(start, start + batch)
-            with self._watch(stages, latents, decoded):
+            with self._watch(latents, decoded):
                 images.append(self._call(prompts[part], tuple(seeds[part])))
         return Generation(
             images=np.concatenate(images),
             latents=np.concatenate(latents) if latents else None,
             decoded=np.concatenate(decoded) if decoded else None,
-            stages=stages,
         )
 
     def close(self) -> None:
@@ -163,40 +160,18 @@ class Sampler:
         return torch.autocast(self.device.kind, dtype=getattr(torch, name))
 
     @contextlib.contextmanager
-    def _watch(
-        self, stages: dict[str, float], latents: list[np.ndarray], decoded: list[np.ndarray]
-    ) -> Iterator[None]:
-        """Time the pipeline's stages, and keep what goes into and comes out of its decoder."""
-        encoded_at = 0.0
-
-        def encode_prompt(original: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
-            nonlocal encoded_at
-            started = self._now()
-            result = original(*arguments, **settings)
-            encoded_at = self._now()
-            stages["text_encoding"] += encoded_at - started
-            return result
+    def _watch(self, latents: list[np.ndarray], decoded: list[np.ndarray]) -> Iterator[None]:
+        """Keep what goes into and comes out of the pipeline's decoder."""
 
         def decode(original: Callable[..., Any], z: torch.Tensor, *rest: Any, **settings: Any):
-            started = self._now()
-            stages["denoising"] += started - encoded_at
             result = original(z, *rest, **settings)
-            stages["decoding"] += self._now() - started
             sample = result[0] if isinstance(result, tuple) else result.sample
             latents.append(_array(z))
             decoded.append(_array(sample))
             return result
 
-        with (
-            _wrapped(self.pipeline, "encode_prompt", encode_prompt),
-            _wrapped(self.pipeline.vae, "decode", decode),
-        ):
+        with wrapped(self.pipeline.vae, "decode", decode):
             yield
-
-    def _now(self) -> float:
-        """Seconds, read when the device has done what was asked of it."""
-        synchronize(self.device)
-        return time.perf_counter()
 
 
 def open_sampler(model: Model, variant: Variant, device: Device, workload: Workload) -> Sampler:
@@ -218,24 +193,6 @@ def open_sampler(model: Model, variant: Variant, device: Device, workload: Workl
         pipeline=pipeline,
         switched=switched,
     )
-
-
-@contextlib.contextmanager
-def _wrapped(owner: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
-    """Have owner.name(...) go through wrapper(original, ...), and put back what was there."""
-    original = getattr(owner, name)
-    own = owner.__dict__.get(name)
-
-    def through(*arguments: Any, **settings: Any) -> Any:
-        return wrapper(original, *arguments, **settings)
-
-    owner.__dict__[name] = through
-    try:
-        yield
-    finally:
-        del owner.__dict__[name]
-        if own is not None:
-            owner.__dict__[name] = own
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 from latentcy.generate.costs import STAGES
 from latentcy.generate.device import Device, synchronize
 from latentcy.generate.sampler import Sampler
+from latentcy.generate.wrapping import wrapped
 
 
 @contextlib.contextmanager
@@ -47,8 +48,8 @@ def at_stages(pipeline: Any, enter: Callable[[str | None], None]) -> Iterator[No
 def stage_seconds(sampler: Sampler) -> dict[str, float]:
     """Seconds of each of STAGES in one generation of the workload, as it is timed.
 
-    The device is synchronised between stages. `Sampler.observe` encodes one prompt an image;
-    this encodes the workload's one prompt once, which is what `count_flops` counts.
+    The device is synchronised between stages. The workload's one prompt is encoded once, which is
+    what `count_flops` counts.
     """
     clock = _StageClock(sampler.device)
     with at_stages(sampler.pipeline, clock.enter):
@@ -72,24 +73,6 @@ def shortened(sampler: Sampler, steps: int | None) -> Iterator[Sampler]:
     finally:
         state.clear()
         state.update(before)
-
-
-@contextlib.contextmanager
-def wrapped(owner: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None]:
-    """Have owner.name(...) go through wrapper(original, ...), and put back what was there."""
-    original = getattr(owner, name)
-    own = owner.__dict__.get(name)
-
-    def through(*arguments: Any, **settings: Any) -> Any:
-        return wrapper(original, *arguments, **settings)
-
-    owner.__dict__[name] = through
-    try:
-        yield
-    finally:
-        del owner.__dict__[name]
-        if own is not None:
-            owner.__dict__[name] = own
 
 
 class _StageClock:

@@ -12,6 +12,7 @@ import torch
 
 from latentcy.against.environment import OtherEnvironment, OtherSampler, version_differences
 from latentcy.case import Case
+from latentcy.gallery import BATCH
 from latentcy.generate import spent
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model, lacking
@@ -113,13 +114,7 @@ class OtherVariants:
             sys.executable, device=spec(self._device), threads=self._device.threads
         )
         try:
-            sampler = place.open(
-                model=self._settings.model if self._settings.model != "auto" else self._model.name,
-                variants_file=self._settings.variants_file,
-                variant_id=reference.variant.id,
-                device=spec(self._device),
-                workload=reference.workload,
-            )
+            sampler = open_there(place, self._settings, self._model, self._device, reference)
         except BaseException:
             place.close()
             raise
@@ -170,9 +165,7 @@ class OtherPlace:
         say: Callable[[str], None],
     ) -> None:
         assert settings.against is not None
-        self._settings, self._device = settings, device
-        # What auto chose here, so that the other side cannot choose differently.
-        self._model = model.name if settings.model == "auto" else settings.model
+        self._settings, self._model, self._device = settings, model, device
         self._other = OtherEnvironment(
             settings.against, device=spec(self._device), threads=device.threads, say=say
         )
@@ -209,7 +202,7 @@ class OtherPlace:
     def images(self, case: Case, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """The case's images there, float32 [n, height, width, 3]."""
         started = time.perf_counter()
-        batch = case.variant.observed_batch or 4
+        batch = case.variant.observed_batch or BATCH
         images = self._sampler(case).images(prompts, seeds, batch=batch)
         spent.generated(time.perf_counter() - started)
         return images
@@ -222,12 +215,8 @@ class OtherPlace:
     def _sampler(self, case: Case) -> OtherSampler:
         if self._open is None or self._open_id != case.id or self._other.pid is None:
             with spent.loading():
-                self._open = self._other.open(
-                    model=self._model,
-                    variants_file=self._settings.variants_file,
-                    variant_id=case.variant.id,
-                    device=spec(self._device),
-                    workload=case.workload,
+                self._open = open_there(
+                    self._other, self._settings, self._model, self._device, case
                 )
             self._open_id = case.id
         return self._open
@@ -244,6 +233,19 @@ class Elsewhere:
         seconds = self._sampler.seconds()
         spent.generated(seconds)
         return seconds
+
+
+def open_there(
+    place: OtherEnvironment, settings: Settings, model: Model, device: Device, case: Case
+) -> OtherSampler:
+    """Loads a case in another environment, with the model that was chosen here."""
+    return place.open(
+        model=model.name if settings.model == "auto" else settings.model,
+        variants_file=settings.variants_file,
+        variant_id=case.variant.id,
+        device=spec(device),
+        workload=case.workload,
+    )
 
 
 def spec(device: Device) -> str:

@@ -106,7 +106,9 @@ def _autocast_slower(evidence: Evidence) -> _Judged:
     figures = f"fp16 ×{fp16[0]:.2f} over fp32, autocast ×{autocast[0]:.2f}"
     if autocast[2] < fp16[1]:
         return CONFIRMED, figures
-    return (REFUTED if autocast[1] > fp16[2] else OPEN), f"{figures}; the intervals overlap"
+    if autocast[1] > fp16[2]:
+        return REFUTED, figures
+    return OPEN, f"{figures}; the intervals overlap"
 
 
 _CLAIMS: dict[str, Callable[[Evidence], _Judged]] = {

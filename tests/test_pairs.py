@@ -42,14 +42,19 @@ VARIANTS = textwrap.dedent(
                 os.kill(os.getpid(), signal.SIGKILL)
         pipeline.unet.register_forward_pre_hook(die)
 
+    SHORT = {"reference": "short", "steps": 10}
     VARIANTS = [
-        Variant("slowed", "About 5 % slower.", prepare=slow_down),
+        Variant("short", "Ten steps.", **SHORT),
+        Variant("slowed", "About 5 % slower.", prepare=slow_down, **SHORT),
+        Variant("same", "Nothing.", **SHORT),
+        Variant("free", "Slower.", prepare=slow_down, no_slower_on=("cuda",), **SHORT),
         Variant("healthy", "Nothing."),
+        Variant("late", "About 5 % slower.", prepare=slow_down),
         Variant("dying", "Kills the other environment's process.", prepare=die_elsewhere),
-        Variant("free", "About 5 % slower elsewhere.", prepare=slow_down, no_slower_on=("cuda",)),
     ]
     """
 )
+PAIRS = 60
 TIMING = ("-k", "test_latency or test_speed", "--images=1", "--rounds=2")
 
 
@@ -67,12 +72,13 @@ def variants(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def slowed(tmp_path_factory, variants):
-    """A slowed and a healthy variant of the miniature, in one run, by the default 20 pairs."""
+    """A slowed and a healthy variant of the miniature, in one run.
+
+    By more and shorter pairs than the default's, which find 5 % in 19 of 20 runs only.
+    """
     folder = tmp_path_factory.mktemp("slowed")
-    chosen = "--only=baseline,slowed,healthy,free"
-    return benchmark_process(
-        folder, f"--variants={variants}", "--no-builtin", chosen, "--model=miniature", *TIMING
-    )
+    chosen = ("--no-builtin", "--only=short,slowed,same,free", "--model=miniature")
+    return benchmark_process(folder, f"--variants={variants}", *chosen, f"--pairs={PAIRS}", *TIMING)
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +106,15 @@ def test_a_variant_slowed_by_5_percent_fails_and_says_by_how_much(slowed):
     one = records(slowed)["slowed"]["comparison"]
     assert 1.01 < one["low"] < one["ratio"] < one["high"] < 1.15
     assert f"{100 * (one['ratio'] - 1):.2f} % slower (" in said["reason"]
-    assert "than baseline, 1 % slower allowed; 20 pairs, p " in said["reason"]
+    assert f"than short, 1 % slower allowed; {PAIRS} pairs, p " in said["reason"]
 
 
 def test_a_healthy_variant_beside_it_does_not_fail(slowed):
-    said = verdict(slowed, "healthy")
+    said = verdict(slowed, "same")
     assert said["status"] in ("passed", "inconclusive")
-    one = records(slowed)["healthy"]["comparison"]
+    one = records(slowed)["same"]["comparison"]
     assert one["low"] <= 1.01
-    assert "precision/healthy: " in slowed.text
+    assert "precision/same: " in slowed.text
 
 
 def test_a_variant_without_a_promise_here_is_measured_by_fewer_pairs_and_not_judged(slowed):
@@ -120,8 +126,8 @@ def test_a_variant_without_a_promise_here_is_measured_by_fewer_pairs_and_not_jud
 
 def test_the_pairs_are_recorded_one_by_one_with_their_order(slowed):
     pairs = records(slowed)["slowed"]["pairs"]
-    assert len(pairs["reference"]) == len(pairs["candidate"]) == 20
-    assert sum(pairs["reference_first"]) == 10
+    assert len(pairs["reference"]) == len(pairs["candidate"]) == PAIRS
+    assert sum(pairs["reference_first"]) == PAIRS // 2
     assert pairs["candidate"] == records(slowed)["slowed"]["rounds"]
     assert isinstance(pairs["seed"], int)
 
@@ -129,28 +135,29 @@ def test_the_pairs_are_recorded_one_by_one_with_their_order(slowed):
 def test_the_run_says_what_timing_cost_and_how_much_of_it_was_generating(slowed):
     assert "% to the generations that were timed." in slowed.text
     assert "% were spent generating." in slowed.text
-    assert records(slowed)["slowed"]["yardstick_seconds"] > 0
+    one = records(slowed)["slowed"]  # a machine that changed under the case has no yardstick
+    assert (one["yardstick_seconds"] or 0) > 0 or "yardstick" in " ".join(one["marks"])
 
 
 def test_too_few_pairs_decide_nothing_and_say_how_many_would(pytester, tiny, variants):
     outcome = benchmark(
-        pytester, f"--model={tiny}", f"--variants={variants}", "--only=slowed", "--pairs=3", *TIMING
+        pytester, f"--model={tiny}", f"--variants={variants}", "--only=late", "--pairs=3", *TIMING
     )
     assert outcome.status == 0
-    assert "3 pairs are too few, 7 are the least" in verdict(outcome, "slowed")["reason"]
+    assert "3 pairs are too few, 7 are the least" in verdict(outcome, "late")["reason"]
 
 
 def test_a_budget_that_allows_none_is_said_and_decides_nothing(pytester, tiny, variants):
-    arguments = (f"--model={tiny}", f"--variants={variants}", "--only=slowed", "--budget=0.01")
+    arguments = (f"--model={tiny}", f"--variants={variants}", "--only=late", "--budget=0.01")
     outcome = benchmark(pytester, *arguments, *TIMING)
-    said = verdict(outcome, "slowed")
+    said = verdict(outcome, "late")
     assert said["status"] == "inconclusive"
     assert "the budget leaves 0 s for 0 of 20 pairs" in said["reason"]
 
 
 def test_without_pairs_the_gate_is_open_and_says_why(pytester, tiny, variants):
-    arguments = (f"--model={tiny}", f"--variants={variants}", "--only=slowed", "--pairs=0")
-    said = verdict(benchmark(pytester, *arguments, *TIMING), "slowed")
+    arguments = (f"--model={tiny}", f"--variants={variants}", "--only=late", "--pairs=0")
+    said = verdict(benchmark(pytester, *arguments, *TIMING), "late")
     assert (said["status"], said["reason"]) == (
         "inconclusive",
         "no pairs were asked for (--pairs 0)",

@@ -78,6 +78,7 @@ class Apart:
         record = _record_of(case, place)
         if record is not None:
             self._run.ledger.adopt(record)
+            self._run.results.adopt_images(place)
         if record is None or ended.status not in (0, 1):
             reason = ended.reason(self._limit)
             self._run.ledger.judge(case, Verdict("process", FAILED, reason))

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ FULL = Record(
     stages={"denoising": 0.4},
     clip=88.0,
     ssim=0.99,
+    profile={"PSNR": {"mean": 40.0, "worst": 30.5, "n": 16}},
+    counters={"operators": 120},
     verdicts=(Verdict("latency", "passed", "fine"),),
     environment={"torch": "2.4"},
 )
@@ -42,9 +45,11 @@ def test_a_record_comes_back_from_json_as_it_was():
 
 
 def test_nan_survives_as_valid_json():
-    record = Record(*NAMES, ssim=math.nan, clip=-math.inf, rounds=(math.inf,))
+    profile = {"PSNR": {"mean": math.inf}}
+    record = Record(*NAMES, ssim=math.nan, clip=-math.inf, rounds=(math.inf,), profile=profile)
     back = Record.from_dict(strict(record.to_dict()))
     assert math.isnan(back.ssim) and back.clip == -math.inf and back.rounds == (math.inf,)
+    assert back.profile == profile
 
 
 def test_numpy_numbers_become_json():
@@ -75,8 +80,14 @@ def test_a_skipped_record_is_skipped():
     "data", [{}, {"schema": 2}, {"schema": 1}, None, {**FULL.to_dict(), "clip": "much"}]
 )
 def test_what_is_no_record_is_refused(data):
-    with pytest.raises(LatentcyError, match="record of schema 3"):
+    with pytest.raises(LatentcyError, match="record of schema 4"):
         Record.from_dict(data)
+
+
+def test_a_record_of_the_schema_before_is_read_without_what_it_could_not_hold():
+    data = FULL.to_dict() | {"schema": 3}
+    del data["profile"], data["counters"]
+    assert Record.from_dict(data) == replace(FULL, profile=None, counters=None)
 
 
 def test_track_imports_without_torch():

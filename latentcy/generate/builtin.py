@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from latentcy.generate.variant import Quality, Tolerance, Variant
-
-# CLIP moves by less than a hundredth between batch sizes (BK-SDM's model card: .2675 to .2679).
-SAME_SUBJECT = Tolerance(0.02, "same weights and noise: rounding does not change the subject")
-TF32_OR_FP16 = Quality(
-    ssim=Tolerance(
-        0.98, "fp16 keeps 0.9999 on the miniature; not yet measured on Stable Diffusion"
-    ),
-    clip_drop=SAME_SUBJECT,
+from latentcy.generate.promise import (
+    BF16,
+    NOTHING,
+    OTHER_WEIGHTS,
+    TF32_OR_FP16,
+    TINY_DECODER,
+    Quality,
 )
-_BF16 = Quality(
-    ssim=Tolerance(
-        0.95, "8 bits of mantissa: 0.998 on the miniature; not yet measured on Stable Diffusion"
-    ),
-    clip_drop=SAME_SUBJECT,
-)
-_DISTILLED = Tolerance(0.15, "BK-SDM-Small's card states .2677 against .2958, a drop of 9.5 %")
-_TINY_SSIM = Tolerance(
-    0.80, "same latents, another decoder: 0.93 on the miniature, whose small shapes blur"
-)
+from latentcy.generate.variant import Variant
 
 # In the order of the published tables; bf16 and autocast stand beside them.
 # Half precision and tf32 are promised to be no slower only where there is hardware for them.
@@ -32,6 +21,7 @@ BUILTIN: tuple[Variant, ...] = (
         name="baseline",
         changes="Nothing: all weights and arithmetic in fp32, tf32 off.",
         ssim_reference=None,
+        quality=NOTHING,
     ),
     Variant(
         name="tf32",
@@ -60,7 +50,7 @@ BUILTIN: tuple[Variant, ...] = (
         no_slower_on=FAST_ARITHMETIC,
         changes="All weights and arithmetic in bfloat16.",
         dtype="bfloat16",
-        quality=_BF16,
+        quality=BF16,
     ),
     Variant(
         name="autocast",
@@ -68,7 +58,7 @@ BUILTIN: tuple[Variant, ...] = (
         changes="fp32 weights under torch.autocast, which the documentation warns of.",
         autocast="float16",
         cpu_autocast="bfloat16",
-        quality=_BF16,
+        quality=BF16,
         control=True,
     ),
     Variant(
@@ -78,6 +68,7 @@ BUILTIN: tuple[Variant, ...] = (
         dtype="float16",
         cpu_dtype="float32",
         ssim_reference=None,
+        quality=NOTHING,
     ),
     Variant(
         name="distilled",
@@ -87,7 +78,7 @@ BUILTIN: tuple[Variant, ...] = (
         cpu_dtype="float32",
         unet="distilled",
         ssim_reference=None,
-        quality=Quality(clip_drop=_DISTILLED),
+        quality=Quality(clip_drop=OTHER_WEIGHTS),
     ),
     Variant(
         name="distilled-tiny-vae",
@@ -98,6 +89,6 @@ BUILTIN: tuple[Variant, ...] = (
         unet="distilled",
         vae="tiny",
         ssim_reference="distilled",
-        quality=Quality(ssim=_TINY_SSIM, clip_drop=_DISTILLED),
+        quality=Quality(ssim=TINY_DECODER, clip_drop=OTHER_WEIGHTS),
     ),
 )

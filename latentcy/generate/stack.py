@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from latentcy.generate import recipes
-from latentcy.generate.builtin import FAST_ARITHMETIC, SAME_SUBJECT, TF32_OR_FP16
+from latentcy.generate.builtin import FAST_ARITHMETIC
 from latentcy.generate.compilation import FASTEST_OPTIONS
 from latentcy.generate.needs import Needs
+from latentcy.generate.promise import NOTHING, SAME_SUBJECT, TF32_OR_FP16, Quality, Tolerance
 from latentcy.generate.recipes import Recipe, stacked
-from latentcy.generate.variant import Quality, Tolerance, Variant
+from latentcy.generate.variant import Variant
 
 _CUDA = Needs(kinds=("cuda",))
 _NVIDIA_TENSOR_CORES = Needs(kinds=("cuda",), capability=(8, 0))
@@ -78,6 +79,7 @@ STACK: tuple[Variant, ...] = (
         group="stack",
         changes="Nothing: all weights and arithmetic in fp32, tf32 off.",
         ssim_reference=None,
+        quality=NOTHING,
     ),
     _on_fp16("fp16", "All weights in float16 (fp32 on a CPU).", None, reference="baseline"),
     # Attention.

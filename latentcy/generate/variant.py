@@ -11,26 +11,11 @@ from typing import Any
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import Device
 from latentcy.generate.needs import ANYWHERE, DEVICE_KINDS, Needs
+from latentcy.generate.promise import Quality, Tolerance
 from latentcy.generate.workloads import SCHEDULERS
 
 DTYPES = ("float32", "float16", "bfloat16")
 GROUP_WORKLOADS = {"precision": "single", "distillation": "batch", "stack": "single"}
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """A limit, and why it has this value."""
-
-    value: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What a variant's images must keep; None where nothing is promised."""
-
-    ssim: Tolerance | None = None  # least mean SSIM (-1..1) against `ssim_reference`
-    clip_drop: Tolerance | None = None  # greatest mean paired drop, as share of `reference`'s mean
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,9 @@ class Variant:
     scheduler: str | None = None  # a name in workloads.SCHEDULERS; None: the workload's
     reference: str = "baseline"  # in the same group: latency and CLIP are held against it
     ssim_reference: str | None = "baseline"  # None: other weights, no SSIM
-    quality: Quality = Quality()
+    quality: Quality | None = (
+        None  # None: its reference's images, where those have its weights and steps
+    )
     control: bool = False  # known to be bad: judged and shown, but does not fail the run
     speed_gated: bool = True  # False: timed and shown, and held against nothing
     no_slower_on: tuple[str, ...] = DEVICE_KINDS  # where it must be no slower than `reference`
@@ -88,10 +75,10 @@ class Variant:
             self._wrong("needs", self.needs, "a Needs")
         if self.prepare is not None and not callable(self.prepare):
             self._wrong("prepare", self.prepare, "a function of the pipeline, or None")
-        if not isinstance(self.quality, Quality):
-            self._wrong("quality", self.quality, "a Quality")
+        if self.quality is not None and not isinstance(self.quality, Quality):
+            self._wrong("quality", self.quality, "a Quality, or None")
         for part in ("ssim", "clip_drop"):
-            limit = getattr(self.quality, part)
+            limit = getattr(self.quality, part, None)
             if limit is not None and not (
                 isinstance(limit, Tolerance) and math.isfinite(limit.value)
             ):

@@ -38,9 +38,14 @@ def grid(rows: Mapping[str, np.ndarray], prompts: Sequence[str]) -> Image.Image:
     return picture
 
 
-def _tile(image: np.ndarray) -> Image.Image:
+def picture_of(image: np.ndarray) -> Image.Image:
+    """A float image [h, w, 3] in 0..1 as 8-bit RGB; non-finite pixels are magenta."""
     finite = np.isfinite(image).all(axis=-1)
     pixels = np.rint(np.clip(np.nan_to_num(image), 0, 1) * 255).astype(np.uint8)
     pixels[~finite] = _BROKEN
+    return Image.fromarray(pixels)
+
+
+def _tile(image: np.ndarray) -> Image.Image:
     resample = Image.Resampling.NEAREST if len(image) < TILE else Image.Resampling.LANCZOS
-    return Image.fromarray(pixels).resize((TILE, TILE), resample)
+    return picture_of(image).resize((TILE, TILE), resample)

@@ -38,7 +38,7 @@ def merge_runs(paths: Sequence[Path]) -> RunFile:
             records[record.case] = record
     first = next(iter(runs.values()))
     reason = f"{first.reason} Merged from {len(runs)} runs."
-    return RunFile(reason, first.environment, judge_again(tuple(records.values())))
+    return RunFile(reason, first.environment, judge_again(tuple(records.values())), first.about)
 
 
 def judge_again(records: Sequence[Record]) -> tuple[Record, ...]:

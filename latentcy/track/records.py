@@ -13,8 +13,10 @@ from latentcy.generate.pairing import Pairs
 from latentcy.judge.comparison import Comparison
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 
-# 1: the first. 2: pairs, their comparison, the yardstick and the conditions. 3: costs.
-SCHEMA = 3
+# 1: the first. 2: pairs, their comparison, the yardstick and the conditions. 3: costs. 4: the
+# quality profile and the counters.
+SCHEMA = 4
+READABLE = (3, SCHEMA)
 
 SKIPPED = "skipped"
 
@@ -52,6 +54,8 @@ class Record:
         costs: where time and memory go.
         clip: mean CLIP score, 0..100.
         ssim: mean SSIM to the reference's images, at most 1.
+        profile: for each metric of its images a summary, as `latentcy.judge.profile` writes it.
+        counters: operators and host synchronisations per step.
         skipped: why the case was not run, else None.
         control: known-bad on purpose; its failures are findings and fail no run.
     """
@@ -78,6 +82,8 @@ class Record:
     costs: Costs | None = None
     clip: float | None = None
     ssim: float | None = None
+    profile: Mapping[str, Any] | None = None
+    counters: Mapping[str, Any] | None = None
     verdicts: tuple[Verdict, ...] = ()
     skipped: str | None = None
     control: bool = False
@@ -108,10 +114,11 @@ class Record:
             LatentcyError: another schema, or something missing or of the wrong kind.
         """
         schema = data.get("schema") if isinstance(data, Mapping) else None
-        if schema != SCHEMA:
+        if schema not in READABLE:
             raise _not_a_record(f"a record of schema {schema!r}")
         try:
-            values = {item.name: data[item.name] for item in fields(cls)}
+            since_4 = {"profile": None, "counters": None} if schema < SCHEMA else {}
+            values = {item.name: (since_4 | dict(data))[item.name] for item in fields(cls)}
             for name in _NUMBERS:
                 values[name] = _number(values[name])
             values["rounds"] = tuple(_number(value) for value in values["rounds"])
@@ -134,6 +141,8 @@ class Record:
                 values["comparison"] = _comparison(values["comparison"])
             if values["costs"] is not None:
                 values["costs"] = Costs.from_dict(values["costs"])
+            for name in ("profile", "counters"):
+                values[name] = _plain(values[name])
             values["marks"] = tuple(values["marks"])
             values["environment"] = dict(values["environment"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -160,6 +169,15 @@ def _comparison(data: Mapping[str, Any]) -> Comparison:
     values = {item.name: data[item.name] for item in fields(Comparison)}
     texts = ("pairs", "nothing")
     return Comparison(**{k: v if k in texts else float(v) for k, v in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    """JSON values, with the numbers back that it cannot hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def _number(value: Any) -> float | None:

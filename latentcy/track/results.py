@@ -10,22 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latentcy.errors import LatentcyError
+from latentcy.track.about import About
 from latentcy.track.records import Record
 
 if TYPE_CHECKING:
     import numpy as np
 
-# 1: the first.
-SCHEMA = 1
+# 1: the first. 2: the run's identity.
+SCHEMA = 2
+READABLE = (1, SCHEMA)
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a `run.json` holds: why that model, the environment, and the records."""
+    """What a `run.json` holds: why that model, the environment, the records, and which run it is.
+
+    `about` is None for one of schema 1.
+    """
 
     reason: str
     environment: Mapping[str, str]
     records: tuple[Record, ...]
+    about: About | None = None
 
 
 def read_run(path: Path) -> RunFile:
@@ -47,7 +53,7 @@ def read_run(path: Path) -> RunFile:
         raise LatentcyError(
             found=f"{path}, which is no JSON ({error})", expected=expected, do="run it again"
         ) from error
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+    if not isinstance(data, dict) or data.get("schema") not in READABLE:
         schema = data.get("schema") if isinstance(data, dict) else None
         raise LatentcyError(
             found=f"{path}, with schema {schema!r}",
@@ -56,7 +62,8 @@ def read_run(path: Path) -> RunFile:
         )
     try:
         records = tuple(Record.from_dict(one) for one in data["records"])
-        return RunFile(str(data["model"]), dict(data["environment"]), records)
+        about = About.from_dict(data["about"]) if data.get("about") else None
+        return RunFile(str(data["model"]), dict(data["environment"]), records, about)
     except (KeyError, TypeError, ValueError) as error:
         raise LatentcyError(
             found=f"{path}, which is damaged ({type(error).__name__}: {error})",
@@ -70,14 +77,18 @@ def read_run(path: Path) -> RunFile:
 
 
 class Results:
-    """Writes `run.json` after every step, and `images.png` at the end.
+    """Writes `run.json` after every step, each case's images, and `images.png` at the end.
+
+    Args:
+        folder: made where it is not there.
+        about: which run it is.
 
     Raises:
         LatentcyError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, about: About | None = None) -> None:
+        self.folder, self.about = folder, about
         self._rows: dict[str, np.ndarray] = {}
         self._write_whole(folder / "run.tmp", b"")  # fails now rather than after the first case
         (folder / "run.tmp").unlink()
@@ -88,14 +99,39 @@ class Results:
             "schema": SCHEMA,
             "model": reason,
             "environment": dict(environment),
+            "about": self.about.to_dict() if self.about else None,
             "records": [record.to_dict() for record in records],
         }
         text = json.dumps(run, indent=1) + "\n"
         self._write_whole(self.folder / "run.json", text.encode())
 
     def keep_images(self, label: str, images: np.ndarray) -> None:
-        """Remembers a case's images, float [n, h, w, 3] in 0..1, as a row of the picture."""
-        self._rows[label] = images
+        """Writes a case's images, float [n, h, w, 3] in 0..1, as `images/<label>/NNN.png`.
+
+        Their first ones become a row of the picture. Non-finite pixels are magenta.
+        """
+        from latentcy.track.grid import COLUMNS, picture_of
+
+        self._rows[label] = images[:COLUMNS]
+        place = self.folder / "images" / label
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            for earlier in place.glob("[0-9][0-9][0-9].png"):
+                earlier.unlink()
+            for index, image in enumerate(images):
+                picture_of(image).save(place / f"{index:03}.png")
+        except OSError as error:
+            raise _unwritable(place, error) from error
+
+    def adopt_images(self, folder: Path) -> None:
+        """Takes over the images that another process left in its own results folder."""
+        import numpy as np
+        from PIL import Image
+
+        for place in sorted((folder / "images").glob("*/")):
+            pictures = [np.asarray(Image.open(one)) / 255 for one in sorted(place.glob("*.png"))]
+            if pictures:
+                self.keep_images(place.name, np.stack(pictures))
 
     def write_grid(self, prompts: Sequence[str]) -> Path | None:
         """Writes `images.png`, one row a case and one column a prompt; None without images."""

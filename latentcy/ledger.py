@@ -8,7 +8,7 @@ from dataclasses import replace
 from latentcy.case import Case
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model
-from latentcy.judge.baselines import published
+from latentcy.judge.published import published
 from latentcy.judge.verdicts import INCONCLUSIVE, Verdict
 from latentcy.track.records import Record
 from latentcy.track.results import Results

@@ -17,8 +17,8 @@ from latentcy.generate.models import Model, lacking, resolve_model
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
 from latentcy.generate.weights import fetch
 from latentcy.generate.workloads import workload
-from latentcy.judge.baselines import published
 from latentcy.judge.claims import Evidence, Finding, findings
+from latentcy.judge.published import published
 from latentcy.judge.verdicts import (
     FAILED,
     INCONCLUSIVE,

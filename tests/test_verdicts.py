@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import scipy.stats
 
-from latentcy.judge.baselines import StoredBaseline, StoredRun, published
+from latentcy.judge.baselines import StoredBaseline, StoredRun
 from latentcy.judge.images import ImageHealth
 from latentcy.judge.prediction import prediction_bound
+from latentcy.judge.published import published
 from latentcy.judge.verdicts import (
     clip_verdict,
     image_verdict,

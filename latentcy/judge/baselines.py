@@ -1,4 +1,4 @@
-"""What a measurement is held against: published rows, and the runs stored per device and case."""
+"""What a measurement is held against: the runs stored for one device and case."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from latentcy.errors import LatentcyError
+from latentcy.judge.jsonfile import damaged, read_json
 
 # 1: the first: one measurement.
 # 2: the runs behind a baseline, oldest first, each with its yardstick and versions; the fingerprint
@@ -36,22 +37,6 @@ VERSIONS = ("python", "torch", "diffusers", "transformers", "cuda", "cudnn", "dr
 
 KEPT_RUNS = 50
 
-PUBLISHED = Path(__file__).parents[2] / "baselines" / "published" / "a100.json"
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """One row of a published table; it carries only what its document states."""
-
-    model: str  # "sd15" | "sd14"
-    group: str
-    variant: str
-    seconds: float
-    speedup: float
-    device: str  # "NVIDIA A100"
-    source: str  # title, version and URL of the document
-    differs: str = ""  # how its setup differs from the variant here, so that it cannot bind
-
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -64,6 +49,7 @@ class StoredRun:
         yardstick_seconds: of `latentcy.generate.yardstick` around the case; None where not timed.
         peak_bytes: peak memory, or None where it could not be read.
         versions: of what is in `VERSIONS`.
+        counters: operators and host synchronisations per step; None where not counted.
     """
 
     recorded: str
@@ -72,6 +58,7 @@ class StoredRun:
     yardstick_seconds: float | None = None
     peak_bytes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    counters: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,38 +81,6 @@ class Recorded:
 
     baseline: StoredBaseline
     anew: str | None = None
-
-
-def published(
-    model: str | None, group: str, variant: str, *, path: Path = PUBLISHED
-) -> PublishedRow | None:
-    """Find a published row; with model None, that of whichever model the document measured.
-
-    Raises:
-        LatentcyError: the published tables are missing or damaged.
-    """
-    tables = _read_json(path, do="restore the file from the repository")
-    try:
-        source = tables["source"]
-        said_by = f"{source['document']} {source['version']}, {source['title']}: {source['url']}"
-        for table in tables["tables"]:
-            if table["group"] != group or model not in (None, table["model"]):
-                continue
-            for row in table["rows"]:
-                if row["variant"] == variant:
-                    return PublishedRow(
-                        model=table["model"],
-                        group=group,
-                        variant=variant,
-                        seconds=float(row["seconds"]),
-                        speedup=float(row["speedup"]),
-                        device=source["device"],
-                        source=said_by,
-                        differs=str(row.get("differs", "")),
-                    )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, repr(error), do="restore the file from the repository") from error
-    return None
 
 
 def fingerprint(
@@ -244,7 +199,7 @@ def read_baseline(path: Path) -> StoredBaseline | None:
     again = "delete the file and record it again with --benchmark-record"
     if not path.exists():
         return None
-    data = _read_json(path, do=again)
+    data = read_json(path, do=again)
     if data.get("schema") != SCHEMA:
         raise LatentcyError(
             found=f"the baseline {path} has schema {data.get('schema')!r}",
@@ -254,7 +209,7 @@ def read_baseline(path: Path) -> StoredBaseline | None:
     try:
         return _baseline(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}", do=again) from error
+        raise damaged(path, f"{type(error).__name__}: {error}", do=again) from error
 
 
 def _baseline(data: Mapping[str, Any]) -> StoredBaseline:
@@ -275,6 +230,7 @@ def _run(data: Mapping[str, Any]) -> StoredRun:
         yardstick_seconds=None if yardstick is None else _seconds(yardstick),
         peak_bytes=peak,
         versions=_texts(data["versions"]),
+        counters=dict(data["counters"]) if data.get("counters") else None,
     )
 
 
@@ -298,28 +254,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
-
-
-def _read_json(path: Path, *, do: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LatentcyError(
-            found=f"{path} cannot be read: {error.strerror or error}",
-            expected="a readable JSON file",
-            do=do,
-        ) from error
-    except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors both; nested too deep
-        raise _damaged(path, str(error), do=do) from error
-    if not isinstance(data, dict):
-        raise _damaged(path, f"a {type(data).__name__} at the top", do=do)
-    return data
-
-
-def _damaged(path: Path, why: str, *, do: str) -> LatentcyError:
-    return LatentcyError(
-        found=f"{path} is damaged: {why}", expected="a JSON file as latentcy writes it", do=do
-    )
 
 
 def _device_count(kind: str) -> int:

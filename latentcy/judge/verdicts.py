@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from latentcy.judge.baselines import PublishedRow, StoredBaseline, differences, is_seconds
+from latentcy.judge.baselines import StoredBaseline, differences, is_seconds
+from latentcy.judge.published import PublishedRow
 from latentcy.judge.stored import (
     Held,
     change,

@@ -22,6 +22,7 @@ from latentcy.judge.published import published
 from latentcy.judge.verdicts import (
     FAILED,
     INCONCLUSIVE,
+    Tensors,
     Verdict,
     latency_verdict,
     memory_verdict,
@@ -146,6 +147,7 @@ class Run:
             self.ledger.of(case).peak_bytes,
             self.shelf.stored(case),
             self.settings.memory_tolerance,
+            tensors=self._tensors(case),
             fingerprint=self.shelf.fingerprint(case, None),
             versions=self.shelf.versions,
         )
@@ -196,6 +198,17 @@ class Run:
             scheduler=variant.scheduler,
         )
         return Case(f"{self.model.name}/{variant.id}", variant, work)
+
+    def _tensors(self, case: Case) -> Tensors | None:
+        """The case's tensors and its reference's; None where nothing is promised or known."""
+        name = case.variant.reference
+        if not case.variant.memory_gated or self.settings.against or name == case.variant.name:
+            return None
+        wanted = f"{self.model.name}/{case.variant.group}/{name}"
+        reference = next(other for other in self.cases if other.id == wanted)
+        costs = [self.ledger.of(one).costs for one in (case, reference)]
+        held = [one.memory.peak_tensor_bytes if one and one.memory else None for one in costs]
+        return Tensors(held[0], held[1], name) if held[0] and held[1] else None
 
     def _why_not(self, case: Case) -> str | None:
         return case.variant.refusal(self.device) or lacking(self.model, case.variant)

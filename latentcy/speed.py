@@ -7,6 +7,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from latentcy.generate.pairing import Pairing, time_pairs
 from latentcy.generate.peak import Peaks
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.stages import stage_seconds
+from latentcy.generate.tensors import peak_tensor_bytes
 from latentcy.generate.trace import write_trace
 from latentcy.generate.yardstick import Yardstick
 from latentcy.judge.stats import log_ratios
@@ -161,7 +163,7 @@ class Speed:
         stages = stage_seconds(sampler)
         with watched_memory(self._device) as watched:
             warm = sampler.seconds()
-        memory = watched.memory
+        memory = replace(watched.memory, peak_tensor_bytes=peak_tensor_bytes(sampler))
         self._ledger.update(case, stages=stages, peak_bytes=memory.peak_bytes)
         costs = Costs(
             calls=Calls(self._loaded.load_seconds, first, warm),

@@ -84,6 +84,7 @@ class Memory:
     `peak_bytes` is what `latentcy.generate.device.peak_memory` measures: what torch's allocator
     had handed out on CUDA, the process' resident set on a CPU. Reserved is what that allocator
     holds of the device, handed out or not; the resident set is the process' own, in main memory.
+    Tensors are counted by `latentcy.generate.tensors`, weights included, alike on every device.
     """
 
     peak_bytes: int | None = None
@@ -91,6 +92,7 @@ class Memory:
     after_allocated_bytes: int | None = None
     after_reserved_bytes: int | None = None
     after_resident_bytes: int | None = None
+    peak_tensor_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Costs:
             stages={name: float(value) for name, value in data["stages"].items()},
             flops=_read(Flops, flops) if flops is not None else None,
             peak=_read(Peak, peak) if peak is not None else None,
-            memory=_read(Memory, memory) if memory is not None else None,
+            memory=_read(Memory, _SINCE_SCHEMA_4 | memory) if memory is not None else None,
             components=tuple(_read(Component, one) for one in data["components"]),
         )
 
@@ -168,6 +170,7 @@ def _sound(value: float | None) -> bool:
 
 
 _TEXTS = ("name", "dtype")
+_SINCE_SCHEMA_4 = {"peak_tensor_bytes": None}
 
 
 def _read(kind: type, data: Mapping[str, Any]) -> Any:

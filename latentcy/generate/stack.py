@@ -59,6 +59,7 @@ def _on_fp16(name: str, changes: str, prepare: Recipe | None, **settings: Any) -
         "reference": "fp16",
         "quality": TF32_OR_FP16,
         "no_slower_on": FAST_ARITHMETIC,
+        "memory_gated": False,  # most of them buy speed with memory
     }
     return Variant(name=name, changes=changes, prepare=prepare, **(given | settings))
 

@@ -41,6 +41,7 @@ class Variant:
     )
     control: bool = False  # known to be bad: judged and shown, but does not fail the run
     speed_gated: bool = True  # False: timed and shown, and held against nothing
+    memory_gated: bool = True  # False: may need more memory than `reference` by any amount
     no_slower_on: tuple[str, ...] = DEVICE_KINDS  # where it must be no slower than `reference`
     needs: Needs = ANYWHERE  # where not met, the case is skipped with the reason
     observed_batch: int | None = None  # most images in one call when it is observed; None: any

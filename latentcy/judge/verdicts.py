@@ -100,10 +100,59 @@ def memory_verdict(
     stored: StoredBaseline | None,
     tolerance: float,
     *,
+    tensors: Tensors | None = None,
     fingerprint: Mapping[str, str] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Is peak memory at most (1 + tolerance) times the largest stored for this device?"""
+    """Is peak memory at most (1 + tolerance) times the largest stored for this device?
+
+    And, where `tensors` are given, are they at most a quarter more than the reference's?
+    """
+    gate = "memory"
+    if tensors is not None and not tensors.kept:
+        return Verdict(gate, FAILED, tensors.words)
+    verdict = _stored_memory(peak_bytes, stored, tolerance, fingerprint, versions)
+    if tensors is None or verdict.status == FAILED:
+        return verdict
+    return Verdict(gate, PASSED, f"{tensors.words}; {verdict.reason}")
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Bytes of tensors that a case and its reference held at once, at the most."""
+
+    bytes: int
+    reference_bytes: int
+    reference: str  # its name
+
+    @property
+    def kept(self) -> bool:
+        """At most `MORE_TENSORS` more than the reference's."""
+        return self.bytes <= self.reference_bytes * (1 + MORE_TENSORS)
+
+    @property
+    def words(self) -> str:
+        """Both figures and what is allowed."""
+        mib = 2**20
+        return (
+            f"tensors of {self.bytes / mib:.1f} MiB at the most against "
+            f"{self.reference_bytes / mib:.1f} MiB of {self.reference} "
+            f"({percent(MORE_TENSORS)} more allowed)"
+        )
+
+
+# Above what fusing or caching costs (15 % is the most of the stack's variants that are gated, on the
+# miniature), and below a second copy of any large part.
+MORE_TENSORS = 0.25
+
+
+def _stored_memory(
+    peak_bytes: int | None,
+    stored: StoredBaseline | None,
+    tolerance: float,
+    fingerprint: Mapping[str, str] | None,
+    versions: Mapping[str, str] | None,
+) -> Verdict:
     gate = "memory"
     if peak_bytes is None:
         return Verdict(gate, INCONCLUSIVE, "peak memory cannot be read here")

@@ -70,6 +70,20 @@ def sentence(records: Sequence[Record]) -> str:
     return "; ".join(clauses) + "."
 
 
+def shown_seconds(seconds: float | None) -> str:
+    """A time as the tables show it; "-" where it is not known."""
+    if seconds is None or not math.isfinite(seconds):
+        return _number(seconds, "")
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds:.3f} s"
+
+
+def shown_bytes(count: int | None) -> str:
+    """An amount of memory as the tables show it; "-" where it is not known."""
+    if count is None:
+        return "-"
+    return f"{count / 2**20:.0f} MiB" if count < 10000 * 2**20 else f"{count / 2**30:.1f} GiB"
+
+
 def _one_table(model: str, device: str, group: str, records: Sequence[Record]) -> str:
     lines = textwrap.wrap(f"{group}: {model} on {device}", WIDTH)
     lines.append("  ".join(_cell(name, index) for index, (name, _) in enumerate(COLUMNS)).rstrip())
@@ -97,10 +111,10 @@ def _cells(record: Record) -> tuple[str, ...]:
             published += f" ×{record.published_speedup:.2f}"
     return (
         record.variant,
-        _seconds(record.seconds),
+        shown_seconds(record.seconds),
         _number(record.speedup, "×{:.2f}"),
         published,
-        _bytes(record.peak_bytes),
+        shown_bytes(record.peak_bytes),
         _number(record.clip, "{:.1f}"),
         _number(record.ssim, "{:.4f}"),
         _verdict(record),
@@ -157,18 +171,6 @@ def _cell(text: str, index: int) -> str:
     if len(text) > width:
         text = text[: width - 1] + "~"
     return text.ljust(width) if index in (0, len(COLUMNS) - 1) else text.rjust(width)
-
-
-def _seconds(seconds: float | None) -> str:
-    if seconds is None or not math.isfinite(seconds):
-        return _number(seconds, "")
-    return f"{seconds * 1000:.1f} ms" if seconds < 0.1 else f"{seconds:.3f} s"
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return "-"
-    return f"{count / 2**20:.0f} MiB" if count < 10000 * 2**20 else f"{count / 2**30:.1f} GiB"
 
 
 def _number(value: float | None, pattern: str) -> str:

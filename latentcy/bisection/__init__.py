@@ -1,0 +1,1 @@
+"""The commit at which a case's verdict turned."""

@@ -1,14 +1,12 @@
-"""The published workloads, their noise, and prompt files."""
+"""The published workloads and their noise."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
 
 from latentcy.errors import LatentcyError
-from latentcy.generate.workloads import read_prompts, starting_latents, workload
+from latentcy.generate.workloads import starting_latents, workload
 
 SIZE = {"height": 512, "width": 512, "guidance_scale": 7.5}
 
@@ -53,27 +51,3 @@ def test_making_noise_leaves_torchs_own_generator_alone() -> None:
     before = torch.random.get_rng_state()
     starting_latents((1,), channels=4, height=8, width=8)
     assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_prompts_are_read_one_a_line_without_comments(tmp_path: Path) -> None:
-    file = tmp_path / "prompts.txt"
-    file.write_bytes("\ufeff# mine\n a red cat \r\n\na blue café\n".encode())
-    assert read_prompts(file) == ("a red cat", "a blue café")
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [(None, "no file"), (b"# nothing\n\n", "no prompt"), (b"caf\xe9\n", "not UTF-8")],
-)
-def test_a_bad_prompts_file_is_named(tmp_path: Path, content: bytes | None, found: str) -> None:
-    file = tmp_path / "prompts.txt"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(LatentcyError) as caught:
-        read_prompts(file)
-    assert found in caught.value.found and str(file) in caught.value.found
-
-
-def test_a_folder_given_as_prompts_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LatentcyError, match="cannot be read"):
-        read_prompts(tmp_path)

@@ -1,10 +1,9 @@
-"""What is generated: the published workloads, their starting noise, and prompt files."""
+"""What is generated: the published workloads and their starting noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -107,36 +106,3 @@ def starting_latents(
         for seed in seeds
     ]
     return torch.stack(noise)
-
-
-def read_prompts(path: str | Path) -> tuple[str, ...]:
-    """The prompts in a UTF-8 text file: one a line; empty lines and '#' comments are left out.
-
-    Raises LatentcyError where the file is missing, unreadable, not UTF-8, or has no prompt.
-    """
-    expected = "a UTF-8 text file with one prompt a line ('#' starts a comment line)"
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise LatentcyError(
-            found=f"no file {path}", expected=expected, do="check the path given to --prompts"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise LatentcyError(
-            found=f"{path}, which is not UTF-8 (byte {error.start})",
-            expected=expected,
-            do="save it as UTF-8",
-        ) from None
-    except OSError as error:
-        raise LatentcyError(
-            found=f"{path}, which cannot be read ({error.strerror})",
-            expected=expected,
-            do="check the path given to --prompts and its permissions",
-        ) from None
-    lines = (line.strip() for line in text.splitlines())
-    prompts = tuple(line for line in lines if line and not line.startswith("#"))
-    if not prompts:
-        raise LatentcyError(
-            found=f"no prompt in {path}", expected=expected, do="write at least one prompt into it"
-        )
-    return prompts

@@ -12,8 +12,9 @@ from latentcy.generate.models import Model
 from latentcy.generate.sampler import Generation, open_sampler
 from latentcy.generate.variants import Variant
 from latentcy.generate.workloads import workload
+from latentcy.judge.forensics import investigate
 from latentcy.judge.images import look
-from latentcy.judge.overflow import provoke_overflow, trace_overflow
+from latentcy.judge.overflow import provoke_overflow
 from latentcy.judge.verdicts import Verdict, image_verdict
 
 _STEPS = 4  # the decoder overflows whatever the latents are
@@ -61,9 +62,8 @@ def _generate(model: Model, device: Device, variant: Variant) -> tuple[Generatio
     try:
         asked = ([work.prompt], [_SEED])
         made = sampler.observe(*asked)
-        healths = look(made.images, made.latents, made.decoded)
-        broken = not all(health.ok for health in healths)
-        origin = trace_overflow(sampler, *asked) if broken else None
-        return made, image_verdict(healths, origin)
+        healths = look(made.images, made.latents, made.decoded, made.flagged)
+        findings = investigate(sampler, *asked, healths, batch=1)
+        return made, image_verdict(healths, findings)
     finally:
         sampler.close()

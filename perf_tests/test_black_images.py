@@ -7,8 +7,14 @@ def test_no_image_is_black(case, run, promise):
 
 
 def test_an_overflow_would_be_seen(control):
-    """The detector's positive control: fp32 output unchanged, fp16 black, and the cause named."""
+    """The detector's positive control: fp32 output unchanged, fp16 black, and the cause named.
+
+    The verdict names the very module that was rescaled, the stage, the dtype and the magnitudes.
+    """
     assert control.fp32_difference < 0.02
     assert control.fp32_verdict.status == "passed"
     assert control.fp16_verdict.status == "failed"
-    assert control.module in control.fp16_verdict.reason
+    reason = control.fp16_verdict.reason
+    assert f"in {control.module}, in float16, on call 1 while decoding" in reason
+    assert "float16 ends at 65504" in reason
+    assert "the largest magnitude before it: " in reason

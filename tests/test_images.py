@@ -77,6 +77,56 @@ def test_each_image_is_judged_by_its_own_values():
     assert [health.index for health in healths] == [0, 1, 2]
 
 
+def fog(image: np.ndarray) -> np.ndarray:
+    return 0.5 + (image - 0.5) / 5
+
+
+def as_decoded(image: np.ndarray) -> np.ndarray:
+    return (image * 2 - 1).transpose(2, 0, 1)[None]
+
+
+def test_a_grey_fog_is_low_contrast_though_it_is_not_flat():
+    health = one(fog(scene(1.0)))
+    assert (health.reason, health.kind) == ("low contrast", "flat")
+    assert "0.22 is fog" in health.detail
+
+
+def test_a_fog_with_a_few_sound_pixels_is_low_contrast():
+    image = fog(scene(1.0))
+    image[0, :3] = 1.0
+    assert one(image).reason == "low contrast"
+
+
+@pytest.mark.parametrize(
+    ("flagged", "reason"),
+    [
+        ([True], "blacked after decoding, by the safety checker (flagged)"),
+        ([False], "blacked after decoding, although no flag was raised"),
+        (None, "blacked after decoding, although no flag was raised"),
+    ],
+)
+def test_black_after_a_sound_decoder_is_not_numerical(flagged, reason):
+    health = one(np.zeros((64, 64, 3)), decoded=as_decoded(scene(0.5)), flagged=flagged)
+    assert (health.reason, health.kind) == (reason, "after decoding")
+
+
+@pytest.mark.parametrize(("flagged", "said"), [([True], True), ([False], False), (None, False)])
+def test_black_from_a_black_decoder_is_numerical_whatever_the_flag_says(flagged, said):
+    health = one(np.zeros((64, 64, 3)), decoded=as_decoded(scene() * 0), flagged=flagged)
+    assert health.reason == "black" + (": numerical, though flagged as NSFW" if said else "")
+    assert health.kind == "flat"
+
+
+def test_a_flagged_black_of_which_nothing_else_is_known_is_said_so():
+    reason = one(np.zeros((64, 64, 3)), flagged=[True]).reason
+    assert reason == "black, flagged as NSFW (what was decoded is not known)"
+
+
+def test_flags_for_another_number_of_images_are_refused():
+    with pytest.raises(ValueError, match="1 images but 2 of flags"):
+        look(np.zeros((1, 8, 8, 3)), flagged=[True, False])
+
+
 def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="2 images but 1 of latents"):
         look(np.zeros((2, 8, 8, 3)), np.zeros((1, 4, 1, 1)))

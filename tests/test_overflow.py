@@ -78,7 +78,7 @@ def test_an_overflow_is_named_exactly(latents):
     assert (origin.call, origin.born) == (1, "in the module")
     assert origin.magnitude == seen[0]
     assert origin.fp32_magnitude > 65504
-    assert f"vae, in {name}, in float16, on call 1" in origin.sentence
+    assert f"vae, in {name}, in float16, on call 1 while decoding" in origin.sentence
     assert "float16 ends at 65504" in origin.sentence
 
 
@@ -112,7 +112,8 @@ def test_non_finite_latents_are_laid_before_the_decoder(latents):
     latents[0, 0, 0, 0] = float("nan")
     origin = trace(tiny_vae(), latents)
     assert (origin.component, origin.born) == ("pipeline", "before the module")
-    assert origin.module == "vae.post_quant_conv"
+    assert origin.module == "vae.decode"
+    assert origin.amount == "NaN in 1 of 256 values, 1 of 4 channels"
 
 
 def test_an_operation_between_modules_is_laid_to_the_module_that_holds_it():
@@ -138,7 +139,36 @@ def test_an_operation_between_modules_is_laid_to_the_module_that_holds_it():
     assert (origin.component, origin.module, origin.call) == ("vae", "adds", 2)
     assert (origin.born, origin.magnitude) == ("between its parts", 40000.0)
     assert "in adds, in float16, on call 2" in origin.sentence
-    assert origin.sentence.endswith("up to 4e+04, between its parts")
+    assert (
+        "up to 4e+04, between its parts; the largest magnitude before it: 40000 into vae.adds"
+        in (origin.sentence)
+    )
+
+
+def test_a_minus_infinity_in_a_mask_is_no_origin():
+    class Masked(nn.Module):
+        def forward(self, x: torch.Tensor, *others: torch.Tensor, mask: torch.Tensor):
+            return x, *others, -mask
+
+    infinite = torch.tensor([0.0, -torch.inf])
+    assert traced_text_encoder(Masked(), torch.ones(2), infinite, mask=-infinite) is None
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_later_input_is_looked_at_as_well(value):
+    class Conditioned(nn.Module):
+        def forward(self, x: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+            return x + 0 * text.nan_to_num(0, 0, 0)
+
+    origin = traced_text_encoder(Conditioned(), torch.ones(2), torch.tensor([0.0, value]))
+    assert (origin.component, origin.module) == ("pipeline", "text_encoder")
+    assert origin.born == "before the module"
+
+
+def traced_text_encoder(module: nn.Module, *inputs: torch.Tensor, **named: torch.Tensor):
+    sampler = SimpleNamespace(pipeline=SimpleNamespace(text_encoder=module))
+    sampler.observe = lambda prompts, seeds: module(*inputs, **named)
+    return trace_overflow(sampler, ["a prompt"], [0])
 
 
 def test_the_control_refuses_an_autoencoder_without_group_norm():

@@ -90,6 +90,26 @@ def test_observing_captures_latents_and_raw_output_over_all_batches(baseline: Sa
     assert np.allclose(pixels, observed.images, atol=1e-6)
 
 
+def test_without_a_safety_checker_nothing_is_said_to_be_flagged(baseline: Sampler) -> None:
+    assert baseline.observe(PROMPTS[:1], [1]).flagged is None
+
+
+def test_flags_are_captured_over_all_batches_and_the_raw_output_before_the_checker(
+    model: Model, baseline: Sampler
+) -> None:
+    def check(images: torch.Tensor, *_: Any) -> tuple[torch.Tensor, list[bool]]:
+        images[0] = 0  # in place, as the real one does
+        return images, [True] + [False] * (len(images) - 1)
+
+    def prepare(pipeline: Any) -> None:
+        pipeline.run_safety_checker = check
+
+    observed = hooked(model, prepare).observe(PROMPTS, [1, 2, 3], batch=2)
+    assert observed.flagged == (True, False, True)
+    assert not observed.images[0].any() and observed.images[1].any()
+    assert np.allclose(observed.decoded, baseline.observe(PROMPTS, [1, 2, 3], batch=2).decoded)
+
+
 def test_an_image_hardly_depends_on_its_batch(baseline: Sampler) -> None:
     together = baseline.observe(PROMPTS, [1, 2, 3], batch=3).images
     alone = baseline.observe(PROMPTS, [1, 2, 3], batch=1).images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Generation:
     images: np.ndarray  # [n, height, width, 3] float32, nominally 0..1, before any rounding
     latents: np.ndarray | None = None  # [n, c, h, w] float32, as handed to the decoder
     decoded: np.ndarray | None = None  # [n, 3, height, width] float32, raw, not clamped
+    flagged: tuple[bool, ...] | None = None  # [n] by the safety checker; None where it said nothing
 
 
 class Sampler:
@@ -70,7 +72,7 @@ class Sampler:
         image i is prompts[i] from seeds[i]. Raises ValueError where their numbers differ.
         """
         seeds = tuple(self.workload.seeds if seeds is None else seeds)
-        return Generation(images=self._call(prompts, seeds))
+        return self._call(prompts, seeds)
 
     def seconds(self) -> float:
         """The seconds that one generation of the workload takes, the device idle again after it."""
@@ -81,21 +83,23 @@ class Sampler:
     def observe(
         self, prompts: Sequence[str], seeds: Sequence[int], *, batch: int = 4
     ) -> Generation:
-        """Images of prompts[i] from seeds[i], with latents and raw decoder output.
+        """Images of prompts[i] from seeds[i], with latents, raw decoder output and NSFW flags.
 
         Runs `batch` images at a time. The wrapper that captures is gone when this returns.
         """
         if len(prompts) != len(seeds) or not prompts:
             raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
-        images, latents, decoded = [], [], []
+        made, latents, decoded = [], [], []
         for start in range(0, len(prompts), batch):
             part = slice(start, start + batch)
             with self._watch(latents, decoded):
-                images.append(self._call(prompts[part], tuple(seeds[part])))
+                made.append(self._call(prompts[part], tuple(seeds[part])))
+        flags_of_all = [each.flagged for each in made]
         return Generation(
-            images=np.concatenate(images),
+            images=np.concatenate([each.images for each in made]),
             latents=np.concatenate(latents) if latents else None,
             decoded=np.concatenate(decoded) if decoded else None,
+            flagged=None if None in flags_of_all else tuple(itertools.chain(*flags_of_all)),
         )
 
     def close(self) -> None:
@@ -104,7 +108,7 @@ class Sampler:
         self._noise.clear()
         free(self.device)
 
-    def _call(self, prompts: Sequence[str] | None, seeds: tuple[int, ...]) -> np.ndarray:
+    def _call(self, prompts: Sequence[str] | None, seeds: tuple[int, ...]) -> Generation:
         if prompts is not None and len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
         prompt = self.workload.prompt if prompts is None else list(prompts)
@@ -126,7 +130,10 @@ class Sampler:
                 output_type="np",
             )
             synchronize(self.device)
-        return np.asarray(output.images, dtype=np.float32)
+        images = np.asarray(output.images, dtype=np.float32)
+        flagged = getattr(output, "nsfw_content_detected", None)
+        said = flagged is not None and len(flagged) == len(images)
+        return Generation(images=images, flagged=tuple(map(bool, flagged)) if said else None)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -196,4 +203,5 @@ def open_sampler(model: Model, variant: Variant, device: Device, workload: Workl
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().float().cpu().numpy()
+    """A copy: a safety checker blacks images in place, and would black what was captured."""
+    return tensor.detach().to("cpu", torch.float32, copy=True).numpy()

@@ -6,4 +6,5 @@ pytest_plugins = [
     "fixtures.run",
     "fixtures.verdicts",
     "fixtures.output",
+    "fixtures.progress",
 ]

@@ -10,17 +10,16 @@ import numpy as np
 from latentcy.errors import LatentcyError
 from latentcy.generate import spent
 from latentcy.generate.device import Device
-from latentcy.generate.flops import plainly
 from latentcy.generate.models import Model
 from latentcy.generate.sampler import Sampler
+from latentcy.judge.forensics import investigate
 from latentcy.judge.images import look
-from latentcy.judge.overflow import trace_overflow
+from latentcy.judge.profile import Reading, read
 from latentcy.judge.quality import ClipScorer
 from latentcy.judge.verdicts import Verdict, image_verdict
 from latentcy.track.results import Results
 
 BATCH = 4  # images in one call
-FIRST_SEED = 2023  # the published page's
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,12 @@ class Observation:
 
     images: np.ndarray  # float32 [n, height, width, 3]
     image_verdict: Verdict
-    clip: np.ndarray | None  # float64 [n], 0..100; None where no scorer could be had
+    reading: Reading  # what is compared with another case's
+
+    @property
+    def clip(self) -> np.ndarray | None:
+        """Float64 [n], 0..100; None where no scorer could be had."""
+        return self.reading.values.get("CLIP")
 
 
 class Gallery:
@@ -40,11 +44,12 @@ class Gallery:
         model: Model,
         device: Device,
         prompts: Sequence[str],
+        seeds: Sequence[int],
         results: Results,
         say: Callable[[str], None],
     ) -> None:
         self.prompts = tuple(prompts)
-        self.seeds = tuple(range(FIRST_SEED, FIRST_SEED + len(self.prompts)))
+        self.seeds = tuple(seeds)
         self.without_scorer = ""  # why there is no scorer, once one was asked for
         self._model, self._device, self._results, self._say = model, device, results, say
         self._scorer: ClipScorer | None = None
@@ -52,32 +57,32 @@ class Gallery:
     def add(self, label: str, sampler: Sampler) -> Observation:
         """Generates the case's images and reads them.
 
-        Where one holds a non-finite value, the case is run again to find where it is born.
+        Where one is broken, it is generated again with hooks, to find where that began.
         """
         batch = sampler.variant.observed_batch or BATCH
         made = sampler.observe(self.prompts, self.seeds, batch=batch)
-        healths = look(made.images, made.latents, made.decoded)
-        origin = None
-        if any(health.reason.startswith("non-finite") for health in healths):
-            self._say(f"{label}: non-finite values; looking for where they are born")
-            with plainly(set()):  # hooks see nothing inside compiled or captured code
-                origin = trace_overflow(sampler, self.prompts, self.seeds)
+        healths = look(made.images, made.latents, made.decoded, made.flagged)
+        findings = None
+        broken = next((health for health in healths if not health.ok), None)
+        if broken is not None:
+            self._say(f"{label}: {broken.reason}; generating it again to find where that began")
+            findings = investigate(sampler, self.prompts, self.seeds, healths, batch=batch)
         self._results.keep_images(label, made.images)
         return Observation(
             images=made.images,
-            image_verdict=image_verdict(healths, origin),
-            clip=self._scores(made.images),
+            image_verdict=image_verdict(healths, findings),
+            reading=self._read(made.images),
         )
 
     def read(self, label: str, images: np.ndarray) -> Observation:
         """Reads images that were generated elsewhere, float32 [n, height, width, 3]."""
         self._results.keep_images(label, images)
-        return Observation(images, image_verdict(look(images)), self._scores(images))
+        return Observation(images, image_verdict(look(images)), self._read(images))
 
-    def _scores(self, images: np.ndarray) -> np.ndarray | None:
+    def _read(self, images: np.ndarray) -> Reading:
         if self._scorer is None and not self.without_scorer:
             self._open_scorer()
-        return None if self._scorer is None else self._scorer.scores(images, self.prompts)
+        return read(images, self._scorer, self.prompts)
 
     def _open_scorer(self) -> None:
         if self._model.unjudged:

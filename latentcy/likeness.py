@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from latentcy.case import Case
+from latentcy.errors import LatentcyError
 from latentcy.gallery import Gallery, Observation
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model, lacking
-from latentcy.generate.variants import Quality, Tolerance
-from latentcy.judge.quality import ssim
+from latentcy.generate.promise import promise_of
+from latentcy.generate.variants import Quality, Tolerance, Variant
+from latentcy.judge import profile
+from latentcy.judge.profile import Profile
+from latentcy.judge.tokens import tokens_verdict
+from latentcy.judge.tolerances import bounds, kind_of
 from latentcy.judge.verdicts import FAILED, Verdict, clip_verdict, ssim_verdict
 from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
@@ -24,6 +28,15 @@ ELSEWHERE = Quality(
     ssim=Tolerance(0.98, "same weights, same noise, other libraries"),
     clip_drop=Tolerance(0.02, "same weights, same noise, other libraries"),
 )
+
+# What a profile is judged by, besides its mean SSIM and CLIP; None where a limit does not apply.
+PROFILED: dict[str, Callable[..., Verdict | None]] = {
+    "local SSIM": profile.local_ssim_verdict,
+    "tone": profile.tone_verdict,
+    "sharpness": profile.sharpness_verdict,
+    "image distance": profile.image_distance_verdict,
+    "distribution": profile.distribution_verdict,
+}
 
 
 class Likeness:
@@ -45,35 +58,49 @@ class Likeness:
         self._elsewhere = references if isinstance(references, OtherPlace) else None
         self._observations: dict[str, Observation] = {}
         self._there: dict[str, Observation] = {}
+        self._profiles: dict[str, Profile] = {}
         self._lost: dict[str, str] = {}
 
     def images(self, case: Case) -> Verdict:
         """Whether no image of the case is black, flat or born of non-finite values."""
         return self._ledger.judge(case, self.observation(case).image_verdict)
 
+    def tokens(self, case: Case) -> Verdict:
+        """Whether the case reads every prompt to its end."""
+        pipeline = self._loaded.sampler(case).pipeline
+        verdict = tokens_verdict(self._gallery.prompts, pipeline.tokenizer, pipeline=pipeline)
+        return self._ledger.judge(case, verdict)
+
     def ssim(self, case: Case) -> Verdict | None:
         """SSIM to the reference from identical noise; None where the variant promises none."""
-        limit, name = case.variant.quality.ssim, case.variant.ssim_reference
-        if self._elsewhere:
-            limit, name = ELSEWHERE.ssim, case.variant.name
-        if limit is None or name is None:
+        limit = self._promised(case).ssim
+        if limit is None or self._alike(case) is None:
             return None
-        if self._model.unjudged:
-            return self._ledger.open_gate(case, "SSIM", self._model.unjudged)
-        reference = self._held_against(case, name)
-        if isinstance(reference, str):
-            return self._ledger.open_gate(case, "SSIM", reference)
-        values = ssim(self.observation(case).images, reference.images)
+        seen = self._profile(case)
+        if isinstance(seen, str):
+            return self._ledger.open_gate(case, "SSIM", seen)
+        values = seen.against["SSIM"]
         self._ledger.update(case, ssim=float(np.mean(values)))
-        return self._ledger.judge(case, replace(ssim_verdict(values, limit), gate="SSIM"))
+        return self._ledger.judge(case, ssim_verdict(values, limit))
+
+    def profiled(self, case: Case, gate: str) -> Verdict | None:
+        """One of `PROFILED`; None where nothing is promised that it could judge."""
+        kind = kind_of(self._promised(case))
+        if kind is None or not self._has_reference(case):
+            return None
+        seen = self._profile(case)
+        if isinstance(seen, str):
+            return self._ledger.open_gate(case, gate, seen)
+        verdict = PROFILED[gate](seen, bounds(kind))
+        return None if verdict is None else self._ledger.judge(case, verdict)
 
     def clip(self, case: Case) -> Verdict | None:
         """CLIP per prompt, paired with the reference; None where the variant promises none."""
         observation = self.observation(case)
         if observation.clip is not None:
             self._ledger.update(case, clip=float(np.mean(observation.clip)))
-        limit = ELSEWHERE.clip_drop if self._elsewhere else case.variant.quality.clip_drop
-        if limit is None:
+        limit = self._promised(case).clip_drop
+        if limit is None or not self._has_reference(case):
             return None
         if observation.clip is None:
             why = f"no scorer: {self._gallery.without_scorer}"
@@ -82,8 +109,7 @@ class Likeness:
         if isinstance(reference, str):
             return self._ledger.open_gate(case, "CLIP", reference)
         assert reference.clip is not None  # one scorer for all cases
-        verdict = clip_verdict(observation.clip, reference.clip, limit)
-        return self._ledger.judge(case, replace(verdict, gate="CLIP"))
+        return self._ledger.judge(case, clip_verdict(observation.clip, reference.clip, limit))
 
     def observation(self, case: Case) -> Observation:
         """The case's images of all prompts, generated once, and what was read from them."""
@@ -92,12 +118,59 @@ class Likeness:
             self._observations[case.id] = self._gallery.add(case.label, sampler)
         return self._observations[case.id]
 
+    def _promised(self, case: Case) -> Quality:
+        """What the variant states, or what is expected of one that states nothing."""
+        variant = case.variant
+        if self._elsewhere:
+            return ELSEWHERE
+        if variant.quality is not None:
+            return variant.quality
+        alike = self._case(case, self._alike(case) or variant.reference)
+        parts = [(one.variant.unet, one.variant.vae) for one in (case, alike)]
+        sampling = [(one.workload.steps, one.workload.scheduler) for one in (case, alike)]
+        return promise_of(
+            _arithmetic(variant, self._device),
+            same_images=parts[0] == parts[1] and sampling[0] == sampling[1],
+        )
+
+    def _alike(self, case: Case) -> str | None:
+        """The variant with which it shares weights and noise; None where there is none."""
+        return case.variant.name if self._elsewhere else case.variant.ssim_reference
+
+    def _has_reference(self, case: Case) -> bool:
+        return bool(self._elsewhere) or case.variant.reference != case.variant.name
+
+    def _profile(self, case: Case) -> Profile | str:
+        """The case's images against its reference's, read once, or why they cannot be."""
+        if self._model.unjudged:
+            return self._model.unjudged
+        if case.id not in self._profiles:
+            name = self._alike(case) or case.variant.reference
+            reference = self._held_against(case, name)
+            if isinstance(reference, str):
+                return reference
+            self._profiles[case.id] = self._compared(case, reference)
+            against = self._profiles[case.id].to_dict()["against"]
+            self._ledger.update(case, profile=against)
+        return self._profiles[case.id]
+
+    def _compared(self, case: Case, reference: Observation) -> Profile:
+        made = self.observation(case)
+        try:
+            return profile.compare(made.reading, reference.reading)
+        except ValueError as error:
+            raise LatentcyError(
+                found=f"images of {case.variant.id} that cannot be held against its reference's: "
+                f"{error}",
+                expected="images of the workload's size, as many as the reference's",
+                do="correct the variant's prepare hook, so that it changes no image's size",
+            ) from error
+
     def _held_against(self, case: Case, name: str) -> Observation | str:
         """The reference's observation, or why nothing can be held against it."""
         if self._elsewhere:
             return self._from_elsewhere(case, self._elsewhere)
-        wanted = f"{self._model.name}/{case.variant.group}/{name}"
-        reference = next(other for other in self._cases if other.id == wanted)
+        reference = self._case(case, name)
         if reference.id not in self._lost:
             why = reference.variant.refusal(self._device) or lacking(self._model, reference.variant)
             try:
@@ -114,6 +187,11 @@ class Likeness:
             self._lost[reference.id] = f"its reference {name} cannot be used: {why}"
         return self._lost[reference.id]
 
+    def _case(self, case: Case, name: str) -> Case:
+        """The case of another variant in the same group."""
+        wanted = f"{self._model.name}/{case.variant.group}/{name}"
+        return next(other for other in self._cases if other.id == wanted)
+
     def _from_elsewhere(self, case: Case, place: OtherPlace) -> Observation | str:
         """The same case's images in the other environment. Raises LatentcyError for a dead one."""
         if case.id not in self._there:
@@ -123,3 +201,10 @@ class Likeness:
         if there.image_verdict.status == FAILED:
             return f"the other environment's images cannot be used: {there.image_verdict.reason}"
         return there
+
+
+def _arithmetic(variant: Variant, device: Device) -> str:
+    """The coarsest that the variant states, as `promise_of` takes it."""
+    stated = (variant.resolved_dtype(device), variant.resolved_autocast(device))
+    coarse = [name for name in ("bfloat16", "float16") if name in stated]
+    return coarse[0] if coarse else "tf32" if variant.tf32 else "float32"

@@ -11,6 +11,8 @@ from latentcy.case import Case
 from latentcy.generate.device import Device, free
 from latentcy.generate.models import Model
 from latentcy.generate.sampler import Sampler, open_sampler
+from latentcy.invariants.leaks import Snapshot, leak_verdict
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, Verdict
 
 
 class Loaded:
@@ -21,6 +23,8 @@ class Loaded:
         self._sampler: Sampler | None = None
         self._id: str | None = None
         self.load_seconds = 0.0  # of the case that is held
+        self._before: Snapshot | None = None  # of what is global, before the case was loaded
+        self._left: dict[str, Verdict] = {}
 
     def sampler(self, case: Case) -> Sampler:
         """The case's sampler, loaded once; the one before it is closed first.
@@ -30,6 +34,7 @@ class Loaded:
         if self._sampler is not None and self._id == case.id:
             return self._sampler
         self.close()
+        self._before = Snapshot.take()
         started = time.perf_counter()
         self._sampler, self._id = self.another(case), case.id
         self.load_seconds = time.perf_counter() - started
@@ -39,12 +44,23 @@ class Loaded:
         """A further sampler of a case, beside the one that is held; the caller closes it."""
         return open_sampler(self._model, case.variant, self._device, case.workload)
 
+    def left_behind(self, case: Case) -> Verdict:
+        """Whether the case left global state behind, each time that it was loaded; closes it."""
+        if self._id == case.id:
+            self.close()
+        return self._left.get(case.id) or Verdict("leaks", INCONCLUSIVE, "it was never loaded")
+
     def close(self) -> None:
         """Lets the pipeline go, if there is one."""
-        sampler, self._sampler, self._id = self._sampler, None, None
+        sampler, before, name = self._sampler, self._before, self._id
+        self._sampler = self._before = self._id = None
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()  # else the next case's modules can run this one's compiled code
         if sampler is not None:
             sampler.close()
         else:
             free(self._device)  # what a case that failed to load has left
+        if before is not None and name is not None:
+            verdict = leak_verdict(before, Snapshot.take())
+            if name not in self._left or verdict.status == FAILED:
+                self._left[name] = verdict

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-import torch
-
+from latentcy.archive import Archive
 from latentcy.case import Case
-from latentcy.errors import LatentcyError
 from latentcy.gallery import Gallery
 from latentcy.generate import spent
-from latentcy.generate.device import Device, environment, find_device, tf32_switches
-from latentcy.generate.models import Model, lacking, resolve_model
+from latentcy.generate.device import environment, tf32_switches
+from latentcy.generate.models import lacking
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
-from latentcy.generate.weights import fetch
 from latentcy.generate.workloads import workload
 from latentcy.judge.claims import Evidence, Finding, findings
 from latentcy.judge.published import published
@@ -30,15 +27,16 @@ from latentcy.judge.verdicts import (
 from latentcy.ledger import Ledger
 from latentcy.likeness import Likeness
 from latentcy.loaded import Loaded
-from latentcy.prompts import prompt_set
+from latentcy.place import chosen_cases, download_parts, find_place
+from latentcy.prompts import chosen_prompts
 from latentcy.references import Itself, OtherPlace, OtherVariants, References
 from latentcy.settings import Settings, chosen_variants
 from latentcy.shelf import Shelf
+from latentcy.soundness import Soundness
 from latentcy.speed import Speed
+from latentcy.track.about import about_now
 from latentcy.track.records import Record
 from latentcy.track.results import Results
-
-SMALL = 64  # pixels: a model of this size is too small for several threads
 
 
 class Run:
@@ -56,12 +54,27 @@ class Run:
         self.settings = settings
         self._tf32_defaults = tf32_switches()  # before anything here has switched it
         self.variants = chosen_variants(settings)
-        self.device, self.model, self.reason = _place(settings)
-        _download_parts(self.model, self.variants)
+        self.device, self.model, self.reason = find_place(settings)
+        download_parts(self.model, self.variants)
         self.environment = environment(self.device)
-        self.prompts = prompt_set(self.model, settings.prompts_file, settings.images)
-        self.results = Results(settings.results)
-        self.gallery = Gallery(self.model, self.device, self.prompts, self.results, say)
+        chosen = chosen_prompts(self.model, settings.prompts_file, settings.images)
+        self.prompts = chosen.prompts
+        for note in chosen.notes:
+            say(f"{settings.prompts_file}: {note}")
+        about = about_now(
+            Path(), command=settings.command, prompts=chosen.prompts, seeds=chosen.seeds
+        )
+        self.results = Results(settings.results, about)
+        self.gallery = Gallery(
+            self.model, self.device, chosen.prompts, chosen.seeds, self.results, say
+        )
+        self.archive = Archive(
+            settings,
+            model=self.model,
+            device=self.device,
+            environment=self.environment,
+            gallery=self.gallery,
+        )
         self.shelf = Shelf(settings, self.device, self.model, self.environment)
         self.loaded = Loaded(self.model, self.device)
         self.cases = tuple(self._case(variant) for variant in self.variants)
@@ -92,6 +105,15 @@ class Run:
             gallery=self.gallery,
             references=self.references,
         )
+        self.soundness = Soundness(
+            settings,
+            model=self.model,
+            device=self.device,
+            cases=self.cases,
+            loaded=self.loaded,
+            ledger=self.ledger,
+            shelf=self.shelf,
+        )
         self._opened, self._spent_before = time.perf_counter(), spent.so_far()
 
     @property
@@ -101,14 +123,18 @@ class Run:
 
     def expect(self, cases: Sequence[Case]) -> None:
         """Tells which cases will be timed in this run."""
-        self.speed.expect([case for case in cases if not self._why_not(case)])
+        self.speed.expect([case for case in cases if not self.why_not(case)])
 
     def refusal(self, case: Case) -> str | None:
         """Why the case cannot run here, recorded as skipped; None where it can."""
-        reason = self._why_not(case)
+        reason = self.why_not(case)
         if reason:
             self.ledger.update(case, skipped=reason)
         return reason
+
+    def why_not(self, case: Case) -> str | None:
+        """Why the case cannot run here; None where it can."""
+        return case.variant.refusal(self.device) or lacking(self.model, case.variant)
 
     def latency(self, case: Case) -> Verdict | None:
         """Holds the median of a case that `speed` has timed against the baselines.
@@ -139,6 +165,11 @@ class Run:
             marks=record.marks,
         )
         return self.ledger.judge(case, verdict)
+
+    def stored_images(self, case: Case) -> Verdict | None:
+        """Holds the images against those stored; None where the case has none of its own."""
+        verdict = self.archive.verdict(case, self.likeness.observation(case))
+        return None if verdict is None else self.ledger.judge(case, verdict)
 
     def memory(self, case: Case) -> Verdict:
         """Holds the peak memory against the stored baseline."""
@@ -185,6 +216,7 @@ class Run:
     def close(self) -> None:
         """Lets the loaded pipeline go, and ends the other environment's process."""
         self.loaded.close()
+        self.soundness.close()
         if isinstance(self.references, OtherPlace):
             self.references.close()
 
@@ -210,9 +242,6 @@ class Run:
         held = [one.memory.peak_tensor_bytes if one and one.memory else None for one in costs]
         return Tensors(held[0], held[1], name) if held[0] and held[1] else None
 
-    def _why_not(self, case: Case) -> str | None:
-        return case.variant.refusal(self.device) or lacking(self.model, case.variant)
-
     def _references(self, say: Callable[[str], None]) -> References:
         if self.settings.self_check:
             return Itself(self.loaded)
@@ -234,63 +263,10 @@ class Run:
             why = "not recorded as a baseline, since its images are broken"
             return Verdict("latency", INCONCLUSIVE, why)
         record = self.ledger.of(case)
+        self.archive.store(case, self.likeness.observation(case))
         recorded = self.shelf.store(case, record, yardstick_seconds=record.yardstick_seconds)
         number = len(recorded.baseline.runs)
         why = f"{record.seconds:.4g} s recorded as run {number} of this device's baseline"
         if recorded.anew:
             why += f", begun anew: {recorded.anew}"
         return Verdict("latency", INCONCLUSIVE, why)
-
-
-def chosen_cases(cases: Sequence[Case], settings: Settings) -> tuple[Case, ...]:
-    """The cases that this process has to run; the others are there to be references.
-
-    Raises LatentcyError where there are none.
-    """
-    number, shards = settings.shard
-    mine = cases[number - 1 :: shards]
-    if settings.case:
-        mine = tuple(case for case in cases if case.variant.id == settings.case)
-    if mine:
-        return tuple(mine)
-    what = f"--case {settings.case}" if settings.case else f"--shard {number}/{shards}"
-    raise LatentcyError(
-        found=f"no case for {what} among {len(cases)}",
-        expected="one of " + ", ".join(case.variant.id for case in cases),
-        do="correct it, or have fewer shards",
-    )
-
-
-def _place(settings: Settings) -> tuple[Device, Model, str]:
-    """The device and the model, and why that model; torch's threads are set on a CPU.
-
-    Toy models get one thread: on two shared cores a second one makes them little faster, and their
-    times many times as noisy (docs/method.md).
-    """
-    device = find_device(settings.device)
-    model, reason = resolve_model(settings.model, device)
-    if device.kind == "cpu":
-        toy = model.height <= SMALL
-        threads = settings.threads or (1 if toy else 0)
-        if threads:
-            torch.set_num_threads(threads)
-            device = find_device("cpu")
-    return device, model, reason
-
-
-def _download_parts(model: Model, variants: Sequence[Variant]) -> None:
-    """Has what the variants need here before anything runs, so that a download can be seen.
-
-    Raises LatentcyError for a damaged scorer of a local model, by which every case is judged.
-    Another part that cannot be had fails its own cases later, with the reason, and no other.
-    """
-    if model.scorer is not None and model.source != "hub":
-        fetch(model.scorer)
-    wanted = {
-        model.scorer,
-        *(model.distilled_unet for variant in variants if variant.unet == "distilled"),
-        *(model.tiny_vae for variant in variants if variant.vae == "tiny"),
-    }
-    for weights in wanted - {None}:
-        with contextlib.suppress(LatentcyError):
-            fetch(weights)  # type: ignore[arg-type]

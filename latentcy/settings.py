@@ -47,6 +47,7 @@ class Settings:
     results: Path = Path("latentcy-results")
     record: bool = False
     trace: bool = False
+    command: tuple[str, ...] = ()  # the arguments of the command line, to run a case again
 
 
 def chosen_variants(settings: Settings) -> tuple[Variant, ...]:

@@ -92,6 +92,7 @@ class Shelf:
             yardstick_seconds=yardstick_seconds if is_seconds(yardstick_seconds) else None,
             peak_bytes=record.peak_bytes or None,
             versions=self.versions,
+            counters=record.counters,
         )
         unread = None
         try:

@@ -28,6 +28,7 @@ from latentcy.generate.stages import stage_seconds
 from latentcy.generate.tensors import peak_tensor_bytes
 from latentcy.generate.trace import write_trace
 from latentcy.generate.yardstick import Yardstick
+from latentcy.invariants.growth import climbing_verdict
 from latentcy.judge.stats import log_ratios
 from latentcy.judge.verdicts import Verdict
 from latentcy.ledger import Ledger
@@ -136,6 +137,13 @@ class Speed:
         None where the case promises nothing here. To be asked when all have been timed.
         """
         return self._docket.verdict(case)
+
+    def climbing(self, case: Case) -> Verdict | None:
+        """Whether latency climbs from pair to pair; None where none were timed, or none is due."""
+        pairs = self._ledger.of(case).pairs
+        if pairs is None or not self._references.promised(case):
+            return None
+        return self._ledger.judge(case, climbing_verdict(pairs))
 
     def adopt(self, case: Case, record: Record) -> None:
         """Takes up what another process has measured of a case."""

@@ -7,6 +7,11 @@ def test_latency(case, run, timed, promise):
     promise(run.latency(case))
 
 
+def test_latency_does_not_climb(case, run, promise):
+    """Over the pairs, against the reference: no call is slower than the one before."""
+    promise(run.speed.climbing(case))
+
+
 def test_memory(case, run, promise):
     """Peak memory of one generation."""
     promise(run.memory(case))

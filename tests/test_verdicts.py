@@ -301,10 +301,31 @@ def test_memory_that_is_unknown_never_passes():
 
 
 def test_ssim_below_the_floor_fails_with_the_numbers():
-    assert ssim_verdict([0.99, 0.98], FLOOR).status == "passed"
+    assert ssim_verdict([0.99, 0.98, 0.99, 0.99], FLOOR).status == "inconclusive"
+    assert ssim_verdict([0.99, 0.989, 0.99, 0.99], FLOOR).status == "passed"
     verdict = ssim_verdict([0.99, 0.95], FLOOR)
-    assert (verdict.gate, verdict.status) == ("quality", "failed")
-    assert "SSIM 0.9700" in verdict.reason and "least 0.9500" in verdict.reason
+    assert (verdict.gate, verdict.status) == ("SSIM", "failed")
+    assert verdict.reason.startswith("SSIM 0.9700 to the reference over 2 images (at least ")
+    assert verdict.reason.endswith("least 0.9500, prompt 2), below the floor of 0.98")
+
+
+def test_an_ssim_whose_bound_is_below_the_floor_asks_for_more_images():
+    verdict = ssim_verdict([0.99, 0.98, 0.99, 0.98], FLOOR)
+    assert verdict.status == "inconclusive"
+    assert "SSIM 0.9850 to the reference over 4 images (at least 0.9719 with 99 %" in verdict.reason
+    assert verdict.reason.endswith("against a floor of 0.98; more images decide (--images)")
+
+
+def test_ssim_on_the_floor_itself_passes():
+    assert ssim_verdict([0.98] * 4, FLOOR).status == "passed"
+
+
+def test_one_prompt_has_no_interval_for_ssim_and_clip():
+    for verdict in (ssim_verdict([0.99], FLOOR), clip_verdict([90.0], [80.0], DROP)):
+        assert verdict.status == "inconclusive"
+        assert verdict.reason.endswith("one prompt, so no interval")
+    assert ssim_verdict([0.97], FLOOR).status == "failed"
+    assert clip_verdict([70.0], [80.0], DROP).status == "failed"
 
 
 @pytest.mark.parametrize("values", [[NAN], [1.0, NAN], [1.0, math.inf]])
@@ -315,23 +336,32 @@ def test_a_non_finite_ssim_never_passes(values):
 
 def test_a_nan_tolerance_never_passes():
     nan = SimpleNamespace(value=NAN, reason="")
-    assert ssim_verdict([1.0], nan).status == "failed"
-    assert clip_verdict([90.0], [80.0], nan).status == "failed"
+    assert ssim_verdict([1.0, 1.0], nan).status == "failed"
+    assert clip_verdict([90.0, 90.0], [80.0, 80.0], nan).status == "failed"
 
 
 def test_clip_drop_is_paired_and_fails_beyond_the_tolerance():
     assert clip_verdict([80.0, 29.0], [81.0, 30.0], DROP).status == "passed"
     verdict = clip_verdict([80.0, 20.0], [81.0, 30.0], DROP)
-    assert verdict.status == "failed" and "a paired drop of 5.50" in verdict.reason
+    assert (verdict.gate, verdict.status) == ("CLIP", "failed")
+    assert "a paired drop of 5.50" in verdict.reason
+    assert "greatest 10.00, prompt 2), more than the allowed 1.11" in verdict.reason
+
+
+def test_a_clip_drop_whose_bound_is_beyond_the_tolerance_asks_for_more_images():
+    verdict = clip_verdict([79.0, 82.0, 78.0, 81.0], [80.0] * 4, DROP)
+    assert verdict.status == "inconclusive"
+    assert verdict.reason.endswith("more images decide (--images)")
 
 
 def test_a_clip_score_above_the_references_passes():
-    assert clip_verdict([90.0], [80.0], DROP).status == "passed"
+    assert clip_verdict([90.0, 91.0], [80.0, 81.0], DROP).status == "passed"
 
 
 def test_a_nan_clip_never_passes():
     assert clip_verdict([NAN, 90.0], [80.0, 80.0], DROP).status == "failed"
     assert clip_verdict([90.0], [NAN], DROP).status == "inconclusive"
+    assert clip_verdict([NAN], [NAN], DROP).status == "failed"
 
 
 def test_unpaired_clip_scores_are_refused():
@@ -357,8 +387,8 @@ def test_a_broken_image_fails_with_its_reason_and_its_origin():
 
 
 def test_a_clip_drop_is_judged_on_the_scorers_own_scale():
-    assert clip_verdict([87.0], [88.0], DROP).status == "passed"
-    assert clip_verdict([26.0], [27.0], DROP).status == "failed"
+    assert clip_verdict([87.0, 87.0], [88.0, 88.0], DROP).status == "passed"
+    assert clip_verdict([26.0, 26.0], [27.0, 27.0], DROP).status == "failed"
 
 
 def test_a_published_figure_of_another_setup_does_not_bind_and_says_why():

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from latentcy.errors import LatentcyError
+from latentcy.judge.structure import structure
+
+EMBEDDED_AT_ONCE = 16
 
 
 class ClipScorer:
@@ -59,13 +62,33 @@ class ClipScorer:
         self._metric.to("cpu")  # else it would count as memory of the next case
         return np.asarray(scores, dtype=np.float64)
 
+    @torch.no_grad()
+    def embeddings(self, images: np.ndarray) -> np.ndarray:
+        """The vision tower's unit embedding of each image, as the score uses it.
+
+        Args:
+            images: [n, h, w, 3] float, 0..1.
+
+        Returns:
+            [n, d] float64; a row of NaN for an image that holds a non-finite value.
+        """
+        model, processor = self._metric.model, self._metric.processor
+        rows = np.full((len(images), model.config.projection_dim), np.nan)
+        sound = np.flatnonzero([np.isfinite(image).all() for image in images])
+        model.to(self.device)
+        for start in range(0, len(sound), EMBEDDED_AT_ONCE):
+            part = sound[start : start + EMBEDDED_AT_ONCE]
+            pixels = processor(images=[_bytes(images[index]) for index in part])["pixel_values"]
+            features = model.get_image_features(torch.as_tensor(pixels).to(self.device)).double()
+            rows[part] = (features / features.norm(dim=-1, keepdim=True)).cpu().numpy()
+        model.to("cpu")
+        return rows
+
     def _score(self, image: np.ndarray, prompt: str) -> float:
         if not np.isfinite(image).all():  # a cast to uint8 would turn NaN into a black pixel
             return float("nan")
-        pixels = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
-        tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(self.device)
         self._metric.reset()
-        self._metric.update(tensor, prompt)
+        self._metric.update(_bytes(image).to(self.device), prompt)
         return float(self._metric.compute())
 
 
@@ -85,29 +108,13 @@ def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the shapes differ, or are no images of at least 11x11 pixels.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    images, reference = np.asarray(images), np.asarray(reference)
-    if images.shape != reference.shape or images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(
-            "images and reference must both have the shape [n, h, w, 3], not "
-            f"{list(images.shape)} and {list(reference.shape)}"
-        )
-    if min(images.shape[1:3]) < 11:
-        raise ValueError(f"SSIM needs 11x11 pixels, these are {images.shape[1]}x{images.shape[2]}")
-    values = np.full(len(images), np.nan)
-    for index, (one, other) in enumerate(zip(images, reference, strict=True)):
-        if not (np.isfinite(one).all() and np.isfinite(other).all()):
-            continue
-        value = structural_similarity_index_measure(
-            _channels_first(one), _channels_first(other), reduction="none", data_range=1.0
-        )
-        values[index] = float(value)
-    return values
+    return structure(images, reference).ssim
 
 
-def _channels_first(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(image.astype(np.float64).transpose(2, 0, 1)[None].copy())
+def _bytes(image: np.ndarray) -> torch.Tensor:
+    """A finite image [h, w, 3], 0..1, as uint8 [3, h, w]."""
+    pixels = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
 def _torch_device(device: Any) -> torch.device:

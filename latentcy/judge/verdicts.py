@@ -26,8 +26,9 @@ from latentcy.judge.stored import (
 
 if TYPE_CHECKING:
     from latentcy.generate.variants import Tolerance
+    from latentcy.judge.forensics import Findings
     from latentcy.judge.images import ImageHealth
-    from latentcy.judge.overflow import OverflowOrigin
+    from latentcy.judge.origin import OverflowOrigin
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 
@@ -226,18 +227,31 @@ def clip_verdict(
     return Verdict(gate, decision.status, reason)
 
 
-def image_verdict(healths: Sequence[ImageHealth], origin: OverflowOrigin | None = None) -> Verdict:
-    """Is every image sound? Where not, say why, and where the first non-finite value was born."""
+def image_verdict(
+    healths: Sequence[ImageHealth], findings: Findings | OverflowOrigin | None = None
+) -> Verdict:
+    """Is every image sound? Where not, say why, and what a second run with hooks has found.
+
+    One that the safety checker flagged and left as it was passes, and the reason says so.
+    """
     gate = "black images"
     if not healths:
         return Verdict(gate, INCONCLUSIVE, "no image was looked at")
     broken = [health for health in healths if not health.ok]
     if not broken:
-        return Verdict(gate, PASSED, f"{len(healths)} images, none black, flat or non-finite")
+        flagged = sum(health.flagged for health in healths)
+        though = f"; {flagged} flagged as NSFW, though sound and not blacked" if flagged else ""
+        reason = f"{len(healths)} images, none black, flat or non-finite{though}"
+        return Verdict(gate, PASSED, reason)
     reasons = [health.reason for health in broken]
-    counted = ", ".join(f"{reason} ({reasons.count(reason)})" for reason in dict.fromkeys(reasons))
-    cause = f"; {origin.sentence}" if origin is not None else ""
-    return Verdict(gate, FAILED, f"{len(broken)} of {len(healths)} images: {counted}{cause}")
+    told = []
+    for reason in dict.fromkeys(reasons):
+        first = broken[reasons.index(reason)]
+        where = f", as image {(first.index or 0) + 1}: {first.detail}" if first.detail else ""
+        told.append(f"{reason} ({reasons.count(reason)}){where}")
+    cause = f"; {findings.sentence}" if findings is not None else ""
+    found = f"{len(broken)} of {len(healths)} images: {', '.join(told)}"
+    return Verdict(gate, FAILED, found + cause)
 
 
 def _clip_without_reference(values: Sequence[float]) -> Verdict:

@@ -69,6 +69,12 @@ def bencher_metrics(records: Sequence[Record]) -> dict[str, dict[str, dict[str, 
     return found
 
 
+def figures(record: Record) -> dict[str, float]:
+    """The record's numbers by name and unit, as "latency (seconds)"."""
+    known = {f"{one.name} ({one.unit})": _sound(one.read(record)) for one in FIGURES}
+    return {name: value for name, value in known.items() if value is not None}
+
+
 def _range(record: Record, figure: Figure) -> dict[str, str]:
     rounds = sorted(each for each in record.rounds if math.isfinite(each))
     if figure.name != "latency" or len(rounds) < 4:

@@ -1,0 +1,363 @@
+"""Operators, host synchronisations and copies of a denoising step: the same in every run."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from latentcy.generate.device import Device
+from latentcy.generate.flops import plainly
+from latentcy.generate.graphs import Replayed
+from latentcy.generate.sampler import Sampler
+from latentcy.generate.stages import shortened
+from latentcy.generate.variants import Variant
+from latentcy.generate.wrapping import wrapped
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
+
+STEPS = 10  # of the generation that is counted in
+WINDOW = range(2, 8)  # steps that are counted: whole rounds of a cache of 2 or 3 steps
+STORED_SHARE = 0.02  # of the operators that may be more or fewer than stored, same versions
+REFERENCE_SHARE = 0.10  # of the operators that may be more than the reference's
+READS = 0.1  # host reads a step that may be more: less than one in the whole window
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Of one denoising step on average: the UNet's call, the guidance, the scheduler's step."""
+
+    operators: float  # calls that reach torch's dispatcher
+    syncs: float  # of them those that wait for the device, or would on one
+    reads: float  # calls that ask for values on the host, also where they are there already
+    transfers: float  # tensors copied to another device
+    casts: float  # tensors copied to another dtype
+    waits: float | None = None  # synchronisations that CUDA itself reported; None without CUDA
+    by_operator: Mapping[str, float] = field(default_factory=dict)
+    sites: Mapping[str, float] = field(default_factory=dict)  # of syncs and reads: "file:function"
+    scheduler: str = ""  # its class
+    hidden: tuple[str, ...] = ()  # what is compiled or captured, and was counted run plainly
+    versions: Mapping[str, str] = field(default_factory=dict)  # of torch and diffusers
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON holds them."""
+        return {**asdict(self), "hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Counters:
+        """Read `to_dict`'s form. Raises KeyError or TypeError where a field is missing or wrong."""
+        known = {one.name: data[one.name] for one in fields(cls)}
+        numbers = {name: float(known[name]) for name in _NUMBERS}
+        waits = known["waits"]
+        return cls(
+            **known
+            | numbers
+            | {"hidden": tuple(known["hidden"]), "waits": None if waits is None else float(waits)}
+        )
+
+
+_NUMBERS = ("operators", "syncs", "reads", "transfers", "casts")
+
+
+def count(sampler: Sampler) -> Counters:
+    """Count in steps 3 to 8 of a generation of ten; the sampler is left as it was.
+
+    What is compiled or captured runs plainly for this: its operators are those of its source, and
+    what the compiler fused is not seen. A copy to the host is a read also on a CPU, where it costs
+    nothing, so that a fault of CUDA is seen there.
+    """
+    tally = _Tally(sampler.device.kind)
+    inside = torch.cuda.is_available() and sampler.device.kind == "cuda"
+    with contextlib.ExitStack() as stack:
+        short = stack.enter_context(shortened(sampler, STEPS))
+        stack.enter_context(plainly(set()))
+        stack.enter_context(wrapped(sampler.pipeline.scheduler, "step", tally.step))
+        if inside:
+            stack.enter_context(_reported_waits(tally))
+        stack.enter_context(_Operators(tally))
+        stack.enter_context(_Reads(tally))
+        short.generate()
+    steps = max(tally.counted, 1)
+    return Counters(
+        operators=sum(tally.operators.values()) / steps,
+        syncs=tally.syncs / steps,
+        reads=tally.reads / steps,
+        transfers=tally.transfers / steps,
+        casts=tally.casts / steps,
+        waits=tally.waits / steps if inside else None,
+        by_operator={name: number / steps for name, number in tally.operators.most_common()},
+        sites={name: number / steps for name, number in tally.sites.most_common()},
+        scheduler=type(sampler.pipeline.scheduler).__name__,
+        hidden=tuple(_hidden(sampler.pipeline)),
+        versions={"torch": torch.__version__, "diffusers": diffusers.__version__},
+    )
+
+
+def syncs_verdict(
+    counters: Counters, *, reference: Counters | None = None, stored: Counters | None = None
+) -> Verdict:
+    """Does a step wait for the device, and ask it for values, no more often than the reference's?
+
+    Without a reference it is held against what is stored. A step of another scheduler may need
+    others: more than its are inconclusive, as is having nothing to hold it against.
+    """
+    gate = "syncs"
+    other, name = (reference, "the reference's") if reference else (stored, "the stored")
+    told = f"{counters.syncs:g} synchronisations and {counters.reads:g} reads a step"
+    if other is None:
+        return Verdict(gate, INCONCLUSIVE, f"{told}, and nothing to hold them against")
+    more = {
+        word: (mine, its)
+        for word, mine, its in (
+            ("synchronisations", counters.syncs, other.syncs),
+            ("host reads", counters.reads, other.reads),
+            ("copies between devices", counters.transfers, other.transfers),
+            ("waits reported by CUDA", counters.waits or 0.0, other.waits or 0.0),
+        )
+        if not mine <= its + READS
+    }
+    if not more:
+        return Verdict(
+            gate, PASSED, f"{told}, no more than {name} {other.syncs:g} and {other.reads:g}"
+        )
+    words = ", ".join(f"{mine:g} {word} ({its:g})" for word, (mine, its) in more.items())
+    if counters.scheduler != other.scheduler:
+        why = f"its scheduler is {counters.scheduler}, and {name} {other.scheduler}"
+        return Verdict(gate, INCONCLUSIVE, f"a step makes {words}, but {why}")
+    sites = _surplus(counters.sites, other.sites)
+    place = f", most of them more at {sites[0][0]}" if sites else ""
+    return Verdict(gate, FAILED, f"a step makes {words}, more than {name} in brackets{place}")
+
+
+def operators_verdict(
+    counters: Counters,
+    *,
+    reference: Counters | None = None,
+    stored: Counters | None = None,
+    same_computation: bool = False,
+) -> Verdict:
+    """Does a step run as many operators as it did, or as its reference?
+
+    Stored counters of the same torch and diffusers bind: more or fewer than STORED_SHARE fails.
+    Without them, a variant that promises the `same_computation` as its reference by the same
+    scheduler may run REFERENCE_SHARE more, and any fewer; for others it is inconclusive.
+    """
+    gate = "operators"
+    hidden = f" ({', '.join(counters.hidden)} counted as its source)" if counters.hidden else ""
+    told = f"{counters.operators:.0f} operators a step{hidden}"
+    if stored is not None and dict(stored.versions) == dict(counters.versions):
+        change = _change(counters.operators, stored.operators)
+        kept = abs(change) <= STORED_SHARE
+        limit, other, name = f"{STORED_SHARE:.0%} either way", stored, "stored"
+    elif reference is not None and same_computation and counters.scheduler == reference.scheduler:
+        change = _change(counters.operators, reference.operators)
+        kept = change <= REFERENCE_SHARE
+        limit, other, name = f"{REFERENCE_SHARE:.0%} more", reference, "of the reference"
+    else:
+        why = "nothing to hold them against"
+        if stored is not None:
+            why = "what is stored is of " + _versions(stored) + ", not " + _versions(counters)
+        elif reference is not None:
+            why = "the variant does not promise the same computation as its reference"
+        return Verdict(gate, INCONCLUSIVE, f"{told}: {why}")
+    words = f"{told}, {change:+.1%} against the {other.operators:.0f} {name} ({limit} allowed)"
+    if kept:
+        return Verdict(gate, PASSED, words)
+    pair = (counters.by_operator, other.by_operator)
+    surplus = _surplus(*(pair if change > 0 else pair[::-1]))[:3]
+    direction = "more" if change > 0 else "fewer"
+    named = ", ".join(f"{number:g} {direction} {one}" for one, number in surplus)
+    return Verdict(gate, FAILED, f"{words}: {named}" if named else words)
+
+
+def same_computation(variant: Variant, reference: Variant, device: Device) -> bool:
+    """Whether the variant promises to compute what its reference does, in no more operators.
+
+    So it is where both run the same network with the same schedule, SSIM to that reference is
+    promised, and somewhere the variant is to be no slower. Left out are those that are told to do
+    the same in other pieces (eager attention is to be no faster anywhere) and autocast, which adds
+    casts.
+    """
+    autocasts = (one.resolved_autocast(device) for one in (variant, reference))
+    return (
+        variant.id != reference.id
+        and variant.ssim_reference is not None
+        and variant.quality.ssim is not None
+        and bool(variant.no_slower_on)
+        and (variant.unet, variant.steps, variant.scheduler)
+        == (reference.unet, reference.steps, reference.scheduler)
+        and not any(autocasts)
+    )
+
+
+class _Tally:
+    """What was counted; only while the window is open."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.operators: Counter[str] = Counter()
+        self.sites: Counter[str] = Counter()
+        self.syncs = self.reads = self.transfers = self.casts = self.waits = 0
+        self.counted = 0
+        self.open = False
+        self._step = 0
+
+    def step(self, original: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+        """In the scheduler's place: a step ends when its `step` has returned."""
+        made = original(*arguments, **settings)
+        self.counted += self.open
+        self._step += 1
+        self.open = self._step in WINDOW
+        return made
+
+
+class _Operators(TorchDispatchMode):
+    """Counts what reaches the dispatcher."""
+
+    def __init__(self, tally: _Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, arguments: tuple = (), settings: Any = None
+    ) -> Any:
+        made = operator(*arguments, **(settings or {}))
+        if self._tally.open:
+            self._note(operator, arguments, made, settings or {})
+        return made
+
+    def _note(self, operator: Any, arguments: tuple, made: Any, settings: Mapping) -> None:
+        tally, name = self._tally, str(operator.overloadpacket)
+        tally.operators[name] += 1
+        if name in _SYNCS or (name in _INDEXING and _by_mask(arguments[1])):
+            tally.syncs += 1
+            tally.sites[_site()] += 1
+        if name in ("aten._to_copy", "aten.copy_"):
+            source = arguments[1] if name == "aten.copy_" else arguments[0]
+            if source.device.type != made.device.type:
+                tally.transfers += 1
+                if made.device.type == "cpu" and not settings.get("non_blocking"):
+                    tally.syncs += 1
+                    tally.sites[_site()] += 1
+            tally.casts += source.dtype != made.dtype
+
+
+_SYNCS = frozenset(
+    f"aten.{name}"
+    for name in (
+        "_local_scalar_dense",
+        "nonzero",
+        "is_nonzero",
+        "equal",
+        "masked_select",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+    )
+)
+
+
+_INDEXING = ("aten.index", "aten.index_put", "aten.index_put_")
+
+
+def _by_mask(indices: Any) -> bool:
+    """Whether what is indexed depends on values: how many of a mask are set."""
+    return any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in indices)
+
+
+class _Reads(TorchFunctionMode):
+    """Counts what Python code asks of the host: a copy to a CPU is one also on a CPU."""
+
+    def __init__(self, tally: _Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple = (), settings: Any = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        if self._tally.open and name in _READS and self._is_read(name, arguments, settings or {}):
+            self._tally.reads += 1
+            self._tally.sites[_site()] += 1
+        return function(*arguments, **(settings or {}))
+
+    def _is_read(self, name: str, arguments: tuple, settings: Mapping) -> bool:
+        if name != "to":
+            return True
+        device = (*arguments[1:2], settings.get("device"))[0]
+        # On a CPU a pipeline's own .to(device) names a torch.device, a copy to the host a text.
+        return device == "cpu" or (self._tally.kind != "cpu" and str(device) == "cpu")
+
+
+_READS = frozenset({"cpu", "to", "item", "tolist", "numpy", "__array__", "nonzero"})
+
+
+@contextlib.contextmanager
+def _reported_waits(tally: _Tally) -> Iterator[None]:
+    """Count torch's own warnings of synchronising CUDA calls."""
+    before, show = torch.cuda.get_sync_debug_mode(), warnings.showwarning
+
+    def count_it(message: Any, *rest: Any, **settings: Any) -> None:
+        if "synchronizing CUDA operation" in str(message):
+            tally.waits += tally.open
+        else:
+            show(message, *rest, **settings)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = count_it
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def _hidden(pipeline: Any) -> Iterator[str]:
+    for part in ("unet", "vae"):
+        for name, module in getattr(pipeline, part).named_modules():
+            forward = vars(module).get("forward")
+            whole = getattr(module, "_compiled_call_impl", None) is not None
+            if (
+                whole
+                or isinstance(forward, Replayed)
+                or hasattr(forward, "_torchdynamo_orig_callable")
+            ):
+                yield f"{part}.{name}".rstrip(".")
+
+
+def _site() -> str:
+    """Where Python stood, outside torch and this module: "scheduling_ddim.py:step"."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file != __file__ and not file.startswith(_TORCH):
+            return f"{Path(file).name}:{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "unknown"
+
+
+_TORCH = str(Path(torch.__file__).parent)
+
+
+def _surplus(mine: Mapping[str, float], its: Mapping[str, float]) -> Sequence[tuple[str, float]]:
+    more = ((name, number - its.get(name, 0.0)) for name, number in mine.items())
+    return sorted((one for one in more if one[1] > 0), key=lambda one: -one[1])
+
+
+def _change(mine: float, its: float) -> float:
+    return mine / its - 1 if its > 0 else float("nan")
+
+
+def _versions(counters: Counters) -> str:
+    return " and ".join(f"{name} {one}" for name, one in counters.versions.items())

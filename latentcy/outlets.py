@@ -1,0 +1,102 @@
+"""Where a finished run goes besides the terminal: report, job summary, charts, history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentcy.errors import LatentcyError
+from latentcy.track.charts import bencher_metrics, smaller_is_better
+from latentcy.track.results import RunFile, read_run
+from latentcy.track.summary import summary
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """What was asked for; None where it was not.
+
+    Attributes:
+        report: folder for the page.
+        summary: file for the Markdown summary, appended to what it holds.
+        smaller_is_better, bencher: files for the charting services' JSON.
+        history: a database's URL, or an SQLite file's path.
+    """
+
+    report: Path | None = None
+    summary: Path | None = None
+    smaller_is_better: Path | None = None
+    bencher: Path | None = None
+    history: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of one outlet, in one line; the run's own files are there in any case."""
+
+    line: str
+    failed: bool = False
+
+
+def deliver(results: Path, asked: Outlets) -> Iterator[Delivered]:
+    """Hands a run's results to each outlet; one that fails costs no other.
+
+    Raises LatentcyError where the run's own file cannot be read.
+    """
+    run = read_run(results)
+    if not run.records:
+        yield Delivered("No case was measured, so there is nothing to hand on.")
+        return
+    for hand_over in _wanted(results, run, asked):
+        try:
+            yield Delivered(hand_over())
+        except LatentcyError as error:
+            yield Delivered(str(error), failed=True)
+
+
+def _wanted(results: Path, run: RunFile, asked: Outlets) -> Iterator[Callable[[], str]]:
+    if asked.history:
+        yield lambda: _history(results, asked.history or "")
+    if asked.report:
+        yield lambda: _report(results, asked)
+    if asked.summary:
+        yield lambda: _append(asked.summary, summary(run), "Summary")
+    if asked.smaller_is_better:
+        figures = smaller_is_better(run.records)
+        yield lambda: _write(asked.smaller_is_better, json.dumps(figures, indent=1), "Charts")
+    if asked.bencher:
+        metrics = bencher_metrics(run.records)
+        yield lambda: _write(asked.bencher, json.dumps(metrics, indent=1), "Bencher")
+
+
+def _report(results: Path, asked: Outlets) -> str:
+    from latentcy.track.report.page import write_report  # plotly only where it is needed
+
+    assert asked.report is not None
+    return f"Report: {write_report(results, asked.report)}"
+
+
+def _history(results: Path, url: str) -> str:
+    return f"History: {url}"
+
+
+def _append(path: Path | None, text: str, what: str) -> str:
+    before = ""
+    if path is not None and path.exists():
+        before = path.read_text(encoding="utf-8", errors="replace")
+    return _write(path, before + text, what)
+
+
+def _write(path: Path | None, text: str, what: str) -> str:
+    assert path is not None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LatentcyError(
+            found=f"{path}, which cannot be written ({error.strerror or error})",
+            expected="a file that this user may write, on a disk with room",
+            do="name another file; the run itself is in its results folder",
+        ) from error
+    return f"{what}: {path}"

@@ -1,0 +1,165 @@
+"""Whether a case is sound in itself: its invariants, whatever it is compared with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from latentcy.against.environment import OtherEnvironment
+from latentcy.case import Case
+from latentcy.generate.device import Device
+from latentcy.generate.models import Model, lacking
+from latentcy.generate.sampler import Sampler
+from latentcy.invariants import generators, placement, sameness
+from latentcy.invariants.counters import (
+    Counters,
+    count,
+    operators_verdict,
+    same_computation,
+    syncs_verdict,
+)
+from latentcy.invariants.dtypes import dtype_verdict
+from latentcy.invariants.growth import growth_verdict
+from latentcy.invariants.schedule import schedule_verdict
+from latentcy.invariants.switches import switches_verdict
+from latentcy.judge.verdicts import INCONCLUSIVE, Verdict
+from latentcy.ledger import Ledger
+from latentcy.loaded import Loaded
+from latentcy.references import is_compiled, open_there, spec
+from latentcy.settings import Settings
+from latentcy.shelf import Shelf
+
+# Each looks at one loaded sampler, and needs nothing else.
+BY_SAMPLER: dict[str, Callable[[Sampler], Verdict]] = {
+    "repeat": sameness.repeat,
+    "batch": sameness.batch,
+    "history": sameness.history,
+    "seed": sameness.seed,
+    "generator": generators.generator,
+    "schedule": schedule_verdict,
+    "dtype": dtype_verdict,
+    "switches": switches_verdict,
+    "growth": growth_verdict,
+}
+
+
+class Soundness:
+    """Judges the invariants of a run's cases; `close` ends the process that one of them needs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        model: Model,
+        device: Device,
+        cases: Sequence[Case],
+        loaded: Loaded,
+        ledger: Ledger,
+        shelf: Shelf,
+    ) -> None:
+        self._settings, self._model, self._device = settings, model, device
+        self._cases, self._loaded, self._ledger, self._shelf = cases, loaded, ledger, shelf
+        self._counted: dict[str, Counters] = {}
+        self._place: OtherEnvironment | None = None
+
+    def verdict(self, case: Case, gate: str) -> Verdict:
+        """One of `BY_SAMPLER`. What a generation raises is raised."""
+        return self._ledger.judge(case, BY_SAMPLER[gate](self._loaded.sampler(case)))
+
+    def placement(self, case: Case) -> Verdict:
+        """Whether slicing or offloading changes the image."""
+        sampler = self._loaded.sampler(case)
+        return self._ledger.judge(
+            case, placement.placement(sampler, lambda: self._loaded.another(case))
+        )
+
+    def new_process(self, case: Case) -> Verdict:
+        """Whether another process draws the same image."""
+        sampler = self._loaded.sampler(case)
+        if is_compiled(sampler.pipeline):
+            why = "it is compiled, which another process would have to do anew"
+            return self._ledger.judge(case, Verdict("new process", INCONCLUSIVE, why))
+
+        def elsewhere(prompts: Sequence[str], seeds: Sequence[int], steps: int) -> np.ndarray:
+            if self._place is None:
+                self._place = OtherEnvironment(
+                    sys.executable, device=spec(self._device), threads=self._device.threads
+                )
+            short = replace(case, workload=replace(case.workload, steps=steps))
+            there = open_there(self._place, self._settings, self._model, self._device, short)
+            try:
+                return there.images(prompts, seeds)
+            finally:
+                there.close()
+
+        return self._ledger.judge(case, sameness.new_process(sampler, elsewhere))
+
+    def synchronisations(self, case: Case) -> Verdict:
+        """Whether a step waits for the device more often than the reference's, or than stored."""
+        own, stored = self._count(case), self._stored(case)
+        verdict = syncs_verdict(own, reference=self._counted_reference(case), stored=stored)
+        return self._ledger.judge(case, verdict)
+
+    def operators(self, case: Case) -> Verdict | None:
+        """Whether a step runs more operators than stored, or than the reference's.
+
+        None where the variant promises no such thing and nothing is stored.
+        """
+        own, stored = self._count(case), self._stored(case)
+        reference = self._reference(case)
+        alike = reference is not None and same_computation(
+            case.variant, reference.variant, self._device
+        )
+        if reference is not None and not alike and stored is None:
+            return None
+        verdict = operators_verdict(
+            own,
+            reference=self._counted_reference(case),
+            stored=stored,
+            same_computation=alike,
+        )
+        return self._ledger.judge(case, verdict)
+
+    def leaks(self, case: Case) -> Verdict:
+        """Whether the case, now closed, left global state behind."""
+        return self._ledger.judge(case, self._loaded.left_behind(case))
+
+    def close(self) -> None:
+        """Ends the other process, if there is one."""
+        place, self._place = self._place, None
+        if place is not None:
+            place.close()
+
+    def _count(self, case: Case) -> Counters:
+        if case.id not in self._counted:
+            self._counted[case.id] = count(self._loaded.sampler(case))
+            self._ledger.update(case, counters=self._counted[case.id].to_dict())
+        return self._counted[case.id]
+
+    def _stored(self, case: Case) -> Counters | None:
+        """The counters stored last for this device; None where there are none."""
+        stored = self._shelf.stored(case)
+        found = [run.counters for run in stored.runs if run.counters] if stored else []
+        return Counters.from_dict(found[-1]) if found else None
+
+    def _reference(self, case: Case) -> Case | None:
+        """The case's reference; None where it is its own, or cannot run here."""
+        wanted = f"{self._model.name}/{case.variant.group}/{case.variant.reference}"
+        reference = next(other for other in self._cases if other.id == wanted)
+        refused = reference.variant.refusal(self._device) or lacking(self._model, reference.variant)
+        return None if reference.id == case.id or refused else reference
+
+    def _counted_reference(self, case: Case) -> Counters | None:
+        reference = self._reference(case)
+        if reference is None:
+            return None
+        if reference.id not in self._counted:
+            sampler = self._loaded.another(reference)
+            try:
+                self._counted[reference.id] = count(sampler)
+            finally:
+                sampler.close()
+        return self._counted[reference.id]

@@ -1,0 +1,1 @@
+"""Derives the quality gates' tolerances from healthy changes: `python -m latentcy.tolerances`."""

@@ -1,0 +1,1 @@
+"""When the numbers of a history changed. Imports without torch."""

@@ -1,0 +1,180 @@
+"""The action and the worked examples, run as their services would run them, on a small model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tiny import build_tiny
+
+ROOT = Path(__file__).resolve().parents[1]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+GITHUB = yaml.safe_load((ROOT / "examples" / "github-gate.yml").read_text())
+GITLAB = yaml.safe_load((ROOT / "examples" / "gitlab-ci.yml").read_text())
+
+PACKAGE = """
+[build-system]
+requires = ["setuptools>=61"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "mypipe"
+version = "1.0"
+
+[tool.setuptools]
+py-modules = ["mypipe"]
+"""
+VARIANTS = """
+import mypipe
+from latentcy.generate.variants import Variant
+
+VARIANTS = [Variant("mine", "What mypipe does.", steps=4, reference="mine", prepare=mypipe.prepare)]
+"""
+HEALTHY = "def prepare(pipeline):\n    pass\n"
+BROKEN = textwrap.dedent(
+    """
+    def prepare(pipeline):
+        decode = pipeline.vae.decode
+        pipeline.vae.decode = lambda *a, **k: tuple(part.flip(-1) for part in decode(*a, **k))
+    """
+)
+
+
+def bash(script, folder, environment):
+    ran = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def git(folder, *arguments):
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+    ran = subprocess.run(
+        ["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True
+    )
+    return ran.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A user's repository: its base is healthy, its head mirrors every image."""
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "--quiet")
+    (folder / "pyproject.toml").write_text(PACKAGE)
+    (folder / "variants.py").write_text(VARIANTS)
+    (folder / "mypipe.py").write_text(HEALTHY)
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "healthy")
+    (folder / "mypipe.py").write_text(BROKEN)
+    git(folder, "commit", "--quiet", "-am", "broken")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Of the runner: its python3 makes environments that see what is installed here."""
+    folder = tmp_path_factory.mktemp("bin")
+    shim = folder / "python3"
+    site = sysconfig.get_path("purelib")
+    shim.write_text(
+        "#!/usr/bin/env bash\nset -e\n"
+        f'{shlex.quote(sys.executable)} "$@"\n'
+        'if [ "$1 $2" = "-m venv" ]; then\n'
+        '  for place in "$3"/lib/python*/site-packages; do\n'
+        f'    echo {shlex.quote(site)} > "$place/runner.pth"\n'
+        "  done\n"
+        "fi\n"
+    )
+    shim.chmod(0o755)
+    tiny = build_tiny(tmp_path_factory.mktemp("tiny"))
+    return {
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "TINY": str(tiny),
+        "LATENTCY_INSTALL": "--no-deps",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def gated(repository, environment):
+    """The pull request: its two environments made by the example's own step, then the gate."""
+    steps = GITHUB["jobs"]["gate"]["steps"]
+    environments = next(step for step in steps if "run" in step)
+    base = git(repository, "rev-parse", "HEAD~1")
+    status, said = bash(environments["run"], repository, environment | {"BASE": base})
+    assert status == 0, said
+    used = next(step["with"] for step in steps if "latentcy" in step.get("uses", ""))
+    summary = repository / "step-summary.md"
+    inputs = {name: one["default"] for name, one in ACTION["inputs"].items()} | used
+    inputs["options"] = inputs["options"].replace("--model sd15", f"--model {environment['TINY']}")
+    inputs["options"] = inputs["options"].replace("${{ github.workspace }}", str(repository))
+    inputs["options"] += " --images 2 --pairs 7 --no-builtin"
+    inputs["install"] = "--no-deps"
+    step = ACTION["runs"]["steps"][0]
+    given = {
+        name: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: inputs[found[1]], value)
+        for name, value in step["env"].items()
+    }
+    github = {
+        "GITHUB_ACTION_PATH": str(ROOT),
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_ACTIONS": "true",
+    }
+    status, said = bash(step["run"], repository, environment | given | github)
+    return status, said, repository / "latentcy-results", summary
+
+
+def test_a_pull_request_that_breaks_the_images_is_stopped(gated):
+    status, said, results, _ = gated
+    assert status == 1, said
+    records = json.loads((results / "run.json").read_text())["records"]
+    failed = {one["gate"] for one in records[0]["verdicts"] if one["status"] == "failed"}
+    assert "SSIM" in failed
+    assert "::error title=precision/mine%3A SSIM::" in said
+
+
+def test_the_job_summary_explains_itself(gated):
+    text = gated[3].read_text()
+    assert text.splitlines()[2].startswith("FAILED")
+    assert "**SSIM**" in text and "Run it again: `pytest --benchmark --case=" in text
+
+
+def test_everything_that_is_uploaded_is_there(gated):
+    results = gated[2]
+    assert (results / "report" / "index.html").stat().st_size > 1000
+    assert "<testcase" in (results / "junit.xml").read_text()
+    assert json.loads((results / "benchmark.json").read_text())["benchmarks"]
+    upload = ACTION["runs"]["steps"][1]
+    assert upload["with"]["path"] == "${{ inputs.out }}" and "always()" in upload["if"]
+
+
+def test_gitlab_runs_the_same_gate_on_the_same_environments():
+    job = GITLAB["latentcy"]
+    assert job["script"][-1] == "latentcy/.ci/gate"
+    here, base = (job["variables"][f"LATENTCY_{name}"] for name in ("PYTHON", "AGAINST"))
+    made = " ".join(job["script"])
+    for python in (here, base):
+        assert f"python3 -m venv {python.removesuffix('/bin/python')}" in made
+    assert job["artifacts"]["reports"]["junit"] == "latentcy-results/junit.xml"
+
+
+@pytest.mark.parametrize("name", ["LATENTCY_PYTHON", "LATENTCY_AGAINST"])
+def test_an_interpreter_that_is_not_there_is_said(tmp_path, name):
+    status, said = bash(str(ROOT / ".ci" / "gate"), tmp_path, {name: "/no/such/python"})
+    assert status == 4
+    assert "found     no interpreter /no/such/python" in said and name in said

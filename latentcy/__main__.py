@@ -7,10 +7,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from latentcy.bisection.search import add_command as add_bisect
 from latentcy.errors import LatentcyError
 from latentcy.judge.verdicts import FAILED
+from latentcy.track.history.commands import add_commands as add_history
 from latentcy.track.merge import merge_runs
 from latentcy.track.pairlines import speed_lines
+from latentcy.track.report.command import add_commands as add_report
 from latentcy.track.results import Results
 from latentcy.track.table import sentence, table
 
@@ -42,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("runs", nargs="+", type=Path, help="run.json of each shard, or its folder")
     merge.add_argument("--out", type=Path, required=True, help="folder for the merged run.json")
     merge.set_defaults(command=_merge)
+    for add in (add_report, add_history, add_bisect):
+        add(commands)
     return parser
 
 

@@ -151,7 +151,7 @@ class Likeness:
                 return reference
             self._profiles[case.id] = self._compared(case, reference)
             against = self._profiles[case.id].to_dict()["against"]
-            self._ledger.update(case, profile=against)
+            self._ledger.update(case, profile=against, image_reference=name)
         return self._profiles[case.id]
 
     def _compared(self, case: Case, reference: Observation) -> Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from latentcy.errors import LatentcyError
 from latentcy.track.charts import bencher_metrics, smaller_is_better
+from latentcy.track.imports import read_runs
 from latentcy.track.results import RunFile, read_run
 from latentcy.track.summary import summary
 
@@ -74,11 +76,23 @@ def _report(results: Path, asked: Outlets) -> str:
     from latentcy.track.report.page import write_report  # plotly only where it is needed
 
     assert asked.report is not None
-    return f"Report: {write_report(results, asked.report)}"
+    trend = None
+    if asked.history:
+        from latentcy.trends import trends
+
+        cases = {one.case for one in read_run(results).records}
+        with contextlib.suppress(LatentcyError):  # told where the run was to be recorded
+            trend = trends(asked.history, cases)
+    return f"Report: {write_report(results, asked.report, trend=trend)}"
 
 
-def _history(results: Path, url: str) -> str:
-    return f"History: {url}"
+def _history(results: Path, where: str) -> str:
+    from latentcy.track.history.store import History  # SQLAlchemy only where it is needed
+
+    with History(where, run_file=results / "run.json") as history:
+        added = history.add(read_runs(results))
+        known = "" if added.written else ", where it was already"
+        return f"History: recorded in {history.shown}{known}"
 
 
 def _append(path: Path | None, text: str, what: str) -> str:

@@ -32,7 +32,7 @@ def record(**values: Any) -> Record:
         "peak_bytes": 2**30,
         "clip": 27.5,
         "ssim": 0.99,
-        "verdicts": (Verdict("latency", PASSED, "."), Verdict("quality", FAILED, ".")),
+        "verdicts": (Verdict("latency", PASSED, "."), Verdict("SSIM", FAILED, ".")),
         "environment": ENVIRONMENT,
         **values,
     }
@@ -130,7 +130,8 @@ def test_a_record_from_another_machine_keeps_its_own_environment(tmp_path: Path)
 def test_a_run_s_own_id_and_start_are_kept(tmp_path: Path) -> None:
     Results(tmp_path).write("why", ENVIRONMENT, [record()])
     data = json.loads((tmp_path / "run.json").read_text())
-    data |= {"id": "r1", "started": "2026-01-02T03:04:05+02:00", "commit": "c", "branch": "b"}
+    started = "2026-01-02T03:04:05+02:00"
+    data["about"] = {"id": "r1", "started": started, "commit": "c", "branch": "b"}
     run = only(written(tmp_path, data)).run
     assert (run.id, run.started) == ("r1", "2026-01-02T01:04:05.000000Z")
     assert (run.commit, run.branch) == ("c", "b")
@@ -197,7 +198,7 @@ def test_our_own_benchmark_file_gives_the_same_numbers_as_the_run_file(tmp_path:
     data = plain(machine_info={"latentcy": ENVIRONMENT})
     data["benchmarks"][0]["extra_info"] = record().to_dict()
     older = written(tmp_path, data, "older.json")
-    data["latentcy"] = {"records": [record().to_dict()], "id": "r1"}
+    data["latentcy"] = {"records": [record().to_dict()], "about": {"id": "r1"}}
     newer = written(tmp_path, data, "newer.json")
     expected = only(tmp_path).measurements
     assert only(older).measurements == expected

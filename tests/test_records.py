@@ -86,7 +86,7 @@ def test_what_is_no_record_is_refused(data):
 
 def test_a_record_of_the_schema_before_is_read_without_what_it_could_not_hold():
     data = FULL.to_dict() | {"schema": 3}
-    del data["profile"], data["counters"]
+    del data["profile"], data["counters"], data["image_reference"]
     assert Record.from_dict(data) == replace(FULL, profile=None, counters=None)
 
 

@@ -12,7 +12,8 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 from invariant_cases import STEPS, assert_said, opened
 from latentcy.generate.wrapping import wrapped
 from latentcy.invariants import solvers
-from latentcy.invariants.schedule import schedule_verdict, watch
+from latentcy.invariants.schedule import schedule_verdict
+from latentcy.invariants.watching import watch
 
 SD = {
     "num_train_timesteps": 1000,

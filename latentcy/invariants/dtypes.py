@@ -14,7 +14,7 @@ from latentcy.generate.flops import plainly
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.stages import shortened
 from latentcy.generate.weights import WEIGHTED_PARTS
-from latentcy.invariants.schedule import decoder_entrance
+from latentcy.invariants.watching import decoder_entrance
 from latentcy.judge.verdicts import FAILED, PASSED, Verdict
 
 GATE = "dtype"
@@ -69,8 +69,8 @@ def dtype_verdict(sampler: Sampler) -> Verdict:
     return Verdict(
         GATE,
         PASSED,
-        f"{len(weights)} weights{more} and what {len(flows)} modules took, computed in and gave are {told}, as "
-        "the variant states",
+        f"{len(weights)} weights{more} and what was taken, computed in and given at {len(flows)} "
+        f"places are {told}, as the variant states",
     )
 
 

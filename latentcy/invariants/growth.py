@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import logging
 import math
-import os
-import warnings
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType, FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
-from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentcy.generate.device import synchronize
@@ -27,6 +18,7 @@ from latentcy.generate.pairing import Pairs
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.stages import shortened
 from latentcy.generate.weights import WEIGHTED_PARTS
+from latentcy.invariants.heap import Heap, silence
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 
 GATE = "growth"
@@ -64,7 +56,7 @@ def grow(sampler: Sampler) -> Growth:
         short.generate()
     first = _operators(sampler)
     rows: list[tuple[int, ...]] = [()] * CALLS  # whole at once, so that it does not grow itself
-    with shortened(sampler, STEPS) as short, _silence(), _Heap() as heap:
+    with shortened(sampler, STEPS) as short, silence(), Heap() as heap:
         for call in range(CALLS):
             prompts = [_turned(sampler.workload.prompt, call)] * len(sampler.workload.seeds)
             short.generate(prompts, sampler.workload.seeds)
@@ -165,103 +157,6 @@ def _growth_of_a_call(series: Sequence[int]) -> float:
     return float(steps.mean())
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """No log record and no warning, which whoever listens may collect call by call."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
-class _Heap:
-    """Python's objects: those made since the block began, and what older containers hold.
-
-    The older ones are frozen for the garbage collector meanwhile, which makes it quick.
-    """
-
-    def __enter__(self) -> _Heap:
-        gc.collect()
-        self._old = [one for one in gc.get_objects() if issubclass(type(one), _CONTAINERS)]
-        self._lengths: list[int] = []
-        self._types: Counter[type] = Counter()
-        self._freezes = gc.get_freeze_count() == 0
-        if self._freezes:
-            gc.freeze()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._old.clear()
-        if self._freezes:
-            gc.unfreeze()
-
-    def look(self, *, keep: bool) -> tuple[int, int, int, int]:
-        """Bytes of new tensors, new objects, items, and bytes of the process; `keep` to compare."""
-        gc.collect()
-        resident = _resident()
-        new = gc.get_objects()
-        tensors, count = _tensor_bytes(new), len(new)
-        if keep:
-            self._lengths, self._types = [*map(len, self._old)], Counter(map(type, new))
-        return tensors, count, sum(map(len, self._old)), resident
-
-    def keeper(self) -> str:
-        """The container that has grown most since the one that was kept, else the kind of object."""
-        gained = [
-            (len(one) - before, one)
-            for one, before in zip(self._old, self._lengths, strict=True)
-            if len(one) > before
-        ]
-        if gained:
-            _, most = max(gained, key=lambda pair: pair[0])
-            return f"a {type(most).__name__} of {len(most)} items{_owner(most, self._old)}"
-        kinds = Counter(map(type, gc.get_objects()))
-        kinds.subtract(self._types)
-        kind, more = max(kinds.items(), key=lambda pair: pair[1])
-        return f"{more} more objects of type {kind.__name__}" if more >= CALLS - WARM - 1 else ""
-
-
-_CONTAINERS = (list, dict, set, deque)
-_HOPS = 3  # from a container to the function, class or module that keeps it
-
-
-def _owner(kept: Any, not_those: Any) -> str:
-    """ " in the function f" : whose the container is, as far as the garbage collector knows."""
-    seen, now = {id(kept), id(not_those)}, [kept]
-    for _ in range(_HOPS):
-        following: list[Any] = []
-        for one in gc.get_referrers(*now):
-            if id(one) in seen or one is now or isinstance(one, FrameType):
-                continue
-            seen.add(id(one))
-            if isinstance(one, FunctionType):
-                return f" in the function {one.__qualname__}"
-            if isinstance(one, nn.Module) or hasattr(type(one), "config_name"):
-                return f" in a {type(one).__name__}"
-            following.append(one)
-        now = following
-        if not now:
-            break
-    return ""
-
-
-def _tensor_bytes(objects: Sequence[Any]) -> int:
-    """Of the tensors among these; a storage is counted once."""
-    sizes: dict[tuple[str, int], int] = {}
-    for one in objects:
-        if issubclass(type(one), torch.Tensor):
-            try:
-                storage = one.untyped_storage()
-                sizes[str(storage.device), storage.data_ptr()] = storage.nbytes()
-            except (NotImplementedError, RuntimeError, TypeError):  # fake and wrapped tensors
-                continue
-    return sum(sizes.values())
-
-
 def _allocated(sampler: Sampler) -> int:
     """Bytes that CUDA's allocator has handed out; 0 elsewhere."""
     on_cuda = sampler.device.kind == "cuda"
@@ -275,15 +170,6 @@ def _hooks(pipeline: Any) -> int:
         for module in getattr(pipeline, part).modules()
         for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
     )
-
-
-def _resident() -> int:
-    """Bytes of this process in main memory; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _operators(sampler: Sampler) -> int:

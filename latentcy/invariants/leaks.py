@@ -60,9 +60,10 @@ def differences(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
     for name in sorted(before.functions.keys() | after.functions.keys()):
         owner, _, own = name.rpartition(".")
         was, now = (one.functions.get(name, _NOTHING) for one in (before, after))
-        if owner in both and was is not now:
-            if (was is not _NOTHING or _hides(after.owners[owner], own)) and not _by_compiler(now):
-                found.append(f"{name} {_replaced(was, now)}")
+        if owner not in both or was is now or _by_compiler(now):
+            continue
+        if was is not _NOTHING or _hides(after.owners[owner], own):
+            found.append(f"{name} {_replaced(was, now)}")
     return tuple(found)
 
 

@@ -1,26 +1,23 @@
-"""The schedule of a generation: timesteps, UNet calls, steps and scalings as the files state them."""
+"""The schedule of a generation: timesteps, UNet calls, steps and scalings, as the files state."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
-from torch import nn
 
 from latentcy.generate import loading, synthetic
-from latentcy.generate.flops import plainly
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.stages import shortened
 from latentcy.generate.weights import fetch, read_json
-from latentcy.generate.wrapping import wrapped
+from latentcy.generate.workloads import starting_latents
 from latentcy.invariants.solvers import DDIM, PNDM, alphas, stated_config
+from latentcy.invariants.watching import Watched, as_array, watch
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 
 GATE = "schedule"
@@ -59,101 +56,15 @@ def schedule_verdict(sampler: Sampler) -> Verdict:
     if wrong:
         more = f"; and {len(wrong) - _SAID} more" if len(wrong) > _SAID else ""
         return Verdict(GATE, FAILED, "; ".join(wrong[:_SAID]) + more)
+    first, last = (_number(expected.timesteps[place]) for place in (0, -1))
     told = (
-        f"{len(seen.steps)} steps of {kind.__name__} from timestep {_number(expected.timesteps[0])} "
-        f"to {_number(expected.timesteps[-1])}, {expected.rows} samples each"
+        f"{len(seen.steps)} steps of {kind.__name__} from timestep {first} to {last}, "
+        f"{expected.rows} samples each"
     )
     if not finite:
         why = f"{told} as stated, but the latents are not finite, so that no value was compared"
         return Verdict(GATE, INCONCLUSIVE, why)
     return Verdict(GATE, PASSED, f"{told}, as the model's files and the workload state")
-
-
-@dataclass
-class Step:
-    """One denoising step: what the UNet was given and worked on, and the scheduler's part in it."""
-
-    given: list[np.ndarray] = field(default_factory=list)  # the UNet's inputs, call by call
-    inside: list[np.ndarray] = field(default_factory=list)  # those of its first convolution
-    timesteps: list[float] = field(default_factory=list)  # that its time embedding was given
-    noise: list[np.ndarray] = field(default_factory=list)  # the UNet's outputs
-    output: np.ndarray = field(default_factory=lambda: np.empty(0))  # that `step` was given
-    sample: np.ndarray = field(default_factory=lambda: np.empty(0))
-    made: np.ndarray = field(default_factory=lambda: np.empty(0))
-    timestep: float = float("nan")
-    epsilon: float = 0.0  # of the coarsest dtype among these
-
-
-@dataclass
-class Watched:
-    """One generation from inside; all arrays float64."""
-
-    steps: list[Step] = field(default_factory=list)
-    decoder: list[np.ndarray] = field(default_factory=list)  # what `vae.decode` was given
-    inside: list[np.ndarray] = field(default_factory=list)  # what its network was given
-
-
-def watch(sampler: Sampler) -> Watched:
-    """One generation of the workload, watched; the hooks are gone when this returns."""
-    seen, now = Watched(), Step()
-    unet, vae = sampler.pipeline.unet, sampler.pipeline.vae
-
-    def into_unet(module: nn.Module, arguments: tuple, settings: dict) -> None:
-        now.given.append(_array((*arguments, settings.get("sample"))[0]))
-        if getattr(unet, "time_proj", None) is None:
-            now.timesteps += _array((*arguments, settings.get("timestep"))[1]).reshape(-1).tolist()
-
-    def out_of_unet(module: nn.Module, arguments: Any, output: Any) -> None:
-        now.noise.append(_array(output[0]))
-
-    def into_convolution(module: nn.Module, arguments: tuple) -> None:
-        now.inside.append(_array(arguments[0]))
-
-    def into_time(module: nn.Module, arguments: tuple) -> None:
-        now.timesteps += _array(arguments[0]).reshape(-1).tolist()
-
-    def step(original: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
-        nonlocal now
-        names = ("model_output", "timestep", "sample")
-        output, timestep, sample = (
-            arguments[place] if place < len(arguments) else settings[name]
-            for place, name in enumerate(names)
-        )
-        now.output, now.sample, now.timestep = _array(output), _array(sample), float(timestep)
-        made = original(*arguments, **settings)
-        now.made = _array(made[0])
-        now.epsilon = max(torch.finfo(one.dtype).eps for one in (output, sample, made[0]))
-        seen.steps.append(now)
-        now = Step()
-        return made
-
-    def decode(original: Callable[..., Any], z: torch.Tensor, *rest: Any, **settings: Any) -> Any:
-        seen.decoder.append(_array(z))
-        return original(z, *rest, **settings)
-
-    def into_decoder(module: nn.Module, arguments: tuple) -> None:
-        seen.inside.append(_array(arguments[0]))
-
-    with contextlib.ExitStack() as stack:
-        short = stack.enter_context(shortened(sampler, None))
-        stack.enter_context(plainly(set()))
-        stack.enter_context(wrapped(sampler.pipeline.scheduler, "step", step))
-        stack.enter_context(wrapped(vae, "decode", decode))
-        for handle in (
-            unet.register_forward_pre_hook(into_unet, with_kwargs=True),
-            unet.register_forward_hook(out_of_unet),
-            *_pre_hooked(getattr(unet, "conv_in", None), into_convolution),
-            *_pre_hooked(getattr(unet, "time_proj", None), into_time),
-            *_pre_hooked(decoder_entrance(vae), into_decoder),
-        ):
-            stack.callback(handle.remove)
-        short.generate()
-    return seen
-
-
-def decoder_entrance(vae: Any) -> nn.Module:
-    """The module of an autoencoder that latents meet first on their way to an image."""
-    return getattr(vae, "post_quant_conv", None) or vae.decoder
 
 
 _SAID = 3  # faults that a reason tells
@@ -213,8 +124,6 @@ def scaling_factor(sampler: Sampler) -> float:
 
 def sigma_noise(sampler: Sampler) -> np.ndarray:
     """The seeds' starting noise, [n, c, h, w] float64, before any scheduler has scaled it."""
-    from latentcy.generate.workloads import starting_latents
-
     scale = sampler.pipeline.vae_scale_factor
     noise = starting_latents(
         sampler.workload.seeds,
@@ -222,7 +131,7 @@ def sigma_noise(sampler: Sampler) -> np.ndarray:
         height=sampler.workload.height // scale,
         width=sampler.workload.width // scale,
     )
-    return _array(noise.to(sampler.pipeline.unet.dtype))
+    return as_array(noise.to(sampler.pipeline.unet.dtype))
 
 
 def _stated_class(sampler: Sampler) -> tuple[type, Mapping[str, Any]]:
@@ -241,7 +150,7 @@ def _config_faults(scheduler: Any, config: Mapping[str, Any]) -> Iterator[str]:
         found = getattr(scheduler.config, name, stated)
         if found != stated and not (found is None and stated is None):
             yield f"the scheduler's {name} is {found!r}, and the model's files state {stated!r}"
-    found, stated = _array(scheduler.alphas_cumprod), alphas(config)
+    found, stated = as_array(scheduler.alphas_cumprod), alphas(config)
     if found.shape != stated.shape:
         yield f"the schedule has {found.size} training timesteps of the stated {stated.size}"
         return
@@ -314,8 +223,8 @@ def _value_faults(seen: Watched, expected: _Expected) -> Iterator[str]:
             ("the UNet worked on", _joined(one.inside), np.concatenate([before] * times)),
         ):
             if found.shape == stated.shape and not _rms(found - stated) <= allowed * _rms(stated):
-                ratio = _rms(found) / _rms(stated)
-                yield f"in step {place} {name} other latents ({ratio:.3g} times as large) than {origin}"
+                size = f"{_rms(found) / _rms(stated):.3g} times as large"
+                yield f"in step {place} {name} other latents ({size}) than {origin}"
                 return
         noise = _joined(one.noise)
         if len(one.noise) == 1 and len(noise) == expected.rows:
@@ -361,21 +270,13 @@ def _led(
             torch.as_tensor(one, dtype=torch.float32, device=device) for one in (output, sample)
         ]
         at = timestep if isinstance(timestep, torch.Tensor) else torch.tensor(timestep)
-        made.append(_array(scheduler.step(given[0], at, given[1], return_dict=False)[0]))
+        made.append(as_array(scheduler.step(given[0], at, given[1], return_dict=False)[0]))
     return made
-
-
-def _pre_hooked(module: Any, hook: Callable[..., None]) -> list[Any]:
-    return [module.register_forward_pre_hook(hook)] if isinstance(module, nn.Module) else []
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     alike = {part.shape[1:] for part in parts}
     return np.concatenate(parts) if len(alike) == 1 else np.empty(0)
-
-
-def _array(value: Any) -> np.ndarray:
-    return torch.as_tensor(value).detach().to("cpu", torch.float64).numpy()
 
 
 def _rms(values: np.ndarray) -> float:

@@ -177,7 +177,8 @@ def _inside_faults(sampler: Sampler, seen: Inside) -> Iterator[str]:
     if sampler.device.kind == "cuda" or any(seen.tf32.values()):
         for name, on in seen.tf32.items():
             if on != stated:
-                yield f"tf32 in {name} is {_on(on)} during the call, and the variant states {_on(stated)}"
+                found = f"tf32 in {name} is {_on(on)} during the call"
+                yield f"{found}, and the variant states {_on(stated)}"
     name = sampler.variant.resolved_autocast(sampler.device)
     autocast = getattr(torch, name) if name else None
     if seen.autocast != autocast:
@@ -186,7 +187,8 @@ def _inside_faults(sampler: Sampler, seen: Inside) -> Iterator[str]:
         yield "gradients are recorded during the call: run it under torch.no_grad()"
     outside = torch.get_deterministic_debug_mode()
     if seen.deterministic and not outside:
-        yield f"the case turns deterministic algorithms on (mode {seen.deterministic}), which cost time"
+        mode = f"mode {seen.deterministic}"
+        yield f"the case turns deterministic algorithms on ({mode}), which cost time"
     for name, on in _cudnn().items():
         if seen.cudnn.get(name, on) != on:
             yield f"the case turns torch.backends.cudnn.{name} {_on(seen.cudnn[name])}"

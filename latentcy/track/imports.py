@@ -65,13 +65,14 @@ def _run(path: Path, data: Any) -> RunRows:
 
 def _latentcy_run(path: Path, data: Mapping[str, Any]) -> RunRows:
     """A `run.json`; a file without a start time is as old as it says on disk."""
+    about = data.get("about") or {}  # none in a file of schema 1
     records = [one for one in data["records"] if one.get("skipped") is None]
     environment = run_environment(texts(data.get("environment") or {}), records)
     run = RunRow(
-        id=str(data.get("id") or ""),
-        started=_utc(data.get("started")),
-        commit=str(data.get("commit") or ""),
-        branch=str(data.get("branch") or ""),
+        id=str(about.get("id") or ""),
+        started=_utc(about.get("started")),
+        commit=str(about.get("commit") or ""),
+        branch=str(about.get("branch") or ""),
         environment=environment,
         source=path.name,
     )
@@ -87,16 +88,17 @@ def _benchmark_run(path: Path, data: Mapping[str, Any]) -> RunRows:
     commit = commit if isinstance(commit, dict) else {}
     ours = data.get("latentcy")
     ours = ours if isinstance(ours, dict) else {}
+    about = ours.get("about") or {}
     records = {one["case"]: one for one in _records(data, ours) if one.get("skipped") is None}
     environment = machine_environment(machine)
     if records:
         values = texts(machine.get("latentcy") or {}) or dict(environment.values)
         environment = run_environment(values, list(records.values()))
     run = RunRow(
-        id=str(ours.get("id") or ""),
-        started=_utc(ours.get("started") or data.get("datetime") or commit.get("time")),
-        commit=str(ours.get("commit") or commit.get("id") or ""),
-        branch=str(ours.get("branch") or commit.get("branch") or ""),
+        id=str(about.get("id") or ""),
+        started=_utc(about.get("started") or data.get("datetime") or commit.get("time")),
+        commit=str(about.get("commit") or commit.get("id") or ""),
+        branch=str(about.get("branch") or commit.get("branch") or ""),
         environment=environment,
         source=path.name,
     )

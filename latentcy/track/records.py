@@ -20,6 +20,7 @@ READABLE = (3, SCHEMA)
 
 SKIPPED = "skipped"
 
+_SINCE_4 = ("image_reference", "profile", "counters")
 _NUMBERS = (
     "seconds",
     "speedup",
@@ -54,6 +55,7 @@ class Record:
         costs: where time and memory go.
         clip: mean CLIP score, 0..100.
         ssim: mean SSIM to the reference's images, at most 1.
+        image_reference: the variant, or the other place, that its images are held against.
         profile: for each metric of its images a summary, as `latentcy.judge.profile` writes it.
         counters: operators and host synchronisations per step.
         skipped: why the case was not run, else None.
@@ -82,6 +84,7 @@ class Record:
     costs: Costs | None = None
     clip: float | None = None
     ssim: float | None = None
+    image_reference: str | None = None
     profile: Mapping[str, Any] | None = None
     counters: Mapping[str, Any] | None = None
     verdicts: tuple[Verdict, ...] = ()
@@ -117,7 +120,7 @@ class Record:
         if schema not in READABLE:
             raise _not_a_record(f"a record of schema {schema!r}")
         try:
-            since_4 = {"profile": None, "counters": None} if schema < SCHEMA else {}
+            since_4 = dict.fromkeys(_SINCE_4) if schema < SCHEMA else {}
             values = {item.name: (since_4 | dict(data))[item.name] for item in fields(cls)}
             for name in _NUMBERS:
                 values[name] = _number(values[name])

@@ -320,8 +320,8 @@ FAULTS = (
         "Each prediction is copied to the CPU, and the copy dropped.",
         "huggingface/diffusers#6708",
         lambda pipeline: each_step(pipeline, lambda noise: noise.to("cpu", copy=True)),
-        ("syncs", "operators"),
-        "sync|operator",
+        ("syncs",),
+        "host reads",
     ),
     Fault(
         "memory-growing",

@@ -119,13 +119,14 @@ def into_training(pipeline: Any) -> None:
 
 
 def with_gradients(pipeline: Any) -> None:
-    """The text encoder records a graph for a backward pass that never comes."""
+    """The UNet records a graph for a backward pass that never comes."""
 
     def forward(original: Any, *arguments: Any, **settings: Any) -> Any:
         with torch.enable_grad():
-            return original(*arguments, **settings)
+            made = original(*arguments, **settings)
+        return (made[0].detach(),)
 
-    through(pipeline.text_encoder, "forward", forward)
+    through(pipeline.unet, "forward", forward)
 
 
 AFTER = ("leaks", "switches")
@@ -250,10 +251,10 @@ FAULTS = (
     ),
     Fault(
         "gradients-recorded",
-        "The text encoder records a graph that nobody asked for.",
+        "The UNet records a graph that nobody asked for.",
         "damian0815/compel#24",
         with_gradients,
-        ("switches", "dtype", "growth", "operators"),
+        ("switches",),
         "grad",
     ),
 )

@@ -23,9 +23,11 @@ NEIGHBOURS = 3  # on either side, against which a spike is seen
 SPIKE = 4.0  # robust standard deviations
 LAGS = (3, 4, 5, 6)  # over which correlation is read
 
-# Seeded intervals overlap, so their number overstates how many independent looks there are. Their
-# share that keeps `ALPHA`, by simulation (`python -m latentcy.track.changes.trials`).
-INDEPENDENT = 0.5
+# Seeded intervals overlap, and what a narrow one finds must hold between its neighbours too: their
+# number overstates how many independent looks there are. With this share of it, no more series
+# without a change show one than `ALPHA` says (`python -m latentcy.track.changes.trials`).
+INDEPENDENT = 0.05
+LEAST_LOOKS = 2.0  # short series, where the t of so few scores flatters
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def find_splits(values: np.ndarray, alpha: float = ALPHA) -> tuple[Split, ...]:
     if numbers.size < 2 * LEAST_SIDE:
         return ()
     inflation = correlation_inflation(numbers)
-    looks = max(1.0, INDEPENDENT * len(_seeds(numbers.size)))
+    looks = max(LEAST_LOOKS, INDEPENDENT * len(_seeds(numbers.size)))
     found = _search(numbers, 0, numbers.size, inflation, alpha / looks)
     found = _place(numbers, _settle(numbers, found, inflation, alpha / looks))
     return tuple(Split(int(kept[index]), min(1.0, p * looks)) for index, p in found)

@@ -31,8 +31,8 @@ _FIELDS = (
     ("seconds", LATENCY, "s", "latency"),
     ("speedup", SPEEDUP, "", "speed"),
     ("peak_bytes", MEMORY, "bytes", "memory"),
-    ("clip", CLIP, "", "quality"),
-    ("ssim", SSIM, "", "quality"),
+    ("clip", CLIP, "", "CLIP"),
+    ("ssim", SSIM, "", "SSIM"),
 )
 
 _SUMMARIES = ("profile", "quality")

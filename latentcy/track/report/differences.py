@@ -19,8 +19,22 @@ AMPLIFIED = (32, 16, 8, 4, 2, 1)
 ELSEWHERE = "in the other environment"  # so begins what a case is paired with under --against
 # Gates that no image is shown for.
 NOT_SEEN = frozenset(
-    "latency speed memory self-check process growth leaks climbing operators syncs schedule "
-    "switches dtype tokens".split()
+    [
+        "latency",
+        "speed",
+        "memory",
+        "self-check",
+        "process",
+        "growth",
+        "leaks",
+        "climbing",
+        "operators",
+        "syncs",
+        "schedule",
+        "switches",
+        "dtype",
+        "tokens",
+    ]
 )
 
 

@@ -149,7 +149,7 @@ def _texts(
         "failures": [one for one in views if one.failed and not one.control],
         "findings": [one for one in views if one.failed and one.control],
         "opened": open_reasons(views),
-        "gates": gate_names(views),
+        "gates": gate_names(shown.records),
         "figures": figures_table(shown.records, names),
         "profiles": profile_tables(shown, names),
         "environment": environment,

@@ -68,10 +68,10 @@ def case_views(shown: Shown, labels: Sequence[str]) -> tuple[CaseView, ...]:
     return tuple(sorted(views, key=lambda one: (_FIRST[one.status], one.control)))
 
 
-def gate_names(views: Sequence[CaseView]) -> tuple[str, ...]:
-    """All gates of the run, in the order of the records."""
-    ordered = sorted(views, key=lambda one: one.index)
-    return tuple(dict.fromkeys(gate.name for one in ordered for gate in _in_run_order(one)))
+def gate_names(records: Sequence[Record]) -> tuple[str, ...]:
+    """All gates of the run, in the order in which they were judged."""
+    every = (verdict.gate for record in records for verdict in record.verdicts)
+    return tuple(dict.fromkeys(clip(one, 60) for one in every))
 
 
 def open_reasons(views: Sequence[CaseView]) -> tuple[tuple[str, str], ...]:
@@ -187,7 +187,3 @@ def _metric(one: Mapping[str, Any] | None) -> str:
     if sound(low) and sound(high):
         text += f" ({number(low)} to {number(high)})"
     return text if worst is None else f"{text}, worst {number(worst)}"
-
-
-def _in_run_order(view: CaseView) -> Sequence[Gate]:
-    return sorted(view.gates, key=lambda one: one.name == "speed")

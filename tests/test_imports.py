@@ -109,6 +109,13 @@ def test_a_number_that_is_none_stays_as_none_with_its_verdict(tmp_path: Path) ->
     assert (ssim.value, ssim.status) == (None, FAILED)
 
 
+def test_the_gate_of_older_records_stood_for_clip_and_ssim(tmp_path: Path) -> None:
+    older = record(verdicts=(Verdict("quality", FAILED, "."),))
+    Results(tmp_path).write("why", ENVIRONMENT, [older])
+    judged = {one.metric for one in only(tmp_path).measurements if one.status == FAILED}
+    assert judged == {CLIP, SSIM}
+
+
 def test_a_skipped_case_has_no_measurement(tmp_path: Path) -> None:
     Results(tmp_path).write("why", ENVIRONMENT, [record(skipped="no GPU")])
     assert only(tmp_path).measurements == ()

@@ -89,6 +89,7 @@ def _benchmark_run(path: Path, data: Mapping[str, Any]) -> RunRows:
     ours = data.get("latentcy")
     ours = ours if isinstance(ours, dict) else {}
     about = ours.get("about") or {}
+    about = ours.get("about") or {}
     records = {one["case"]: one for one in _records(data, ours) if one.get("skipped") is None}
     environment = machine_environment(machine)
     if records:

@@ -35,6 +35,8 @@ _FIELDS = (
     ("ssim", SSIM, "", "SSIM"),
 )
 
+_OLDER_GATES = {"CLIP": "quality", "SSIM": "quality"}  # in records before schema 4
+
 _SUMMARIES = ("profile", "quality")
 
 
@@ -54,9 +56,8 @@ def record_measurements(record: Mapping[str, Any], environment: Environment) -> 
         if record.get(field) is not None:
             value = finite(record[field])
             low_high = bounds.get(metric, (None, None))
-            found.append(
-                Measurement(case, metric, value, *low_high, unit, judged.get(gate, ""), own)
-            )
+            status = judged.get(gate, judged.get(_OLDER_GATES.get(gate, ""), ""))
+            found.append(Measurement(case, metric, value, *low_high, unit, status, own))
     if finite(comparison.get("ratio")) is not None:
         status = judged.get("speed", "")
         found.append(

@@ -19,8 +19,6 @@ from latentcy.judge.quality import ClipScorer
 from latentcy.judge.verdicts import Verdict, image_verdict
 from latentcy.track.results import Results
 
-BATCH = 4  # images in one call
-
 
 @dataclass(frozen=True)
 class Observation:
@@ -47,9 +45,12 @@ class Gallery:
         seeds: Sequence[int],
         results: Results,
         say: Callable[[str], None],
+        *,
+        batch: int = 4,
     ) -> None:
         self.prompts = tuple(prompts)
         self.seeds = tuple(seeds)
+        self._batch = batch  # images in one call
         self.without_scorer = ""  # why there is no scorer, once one was asked for
         self._model, self._device, self._results, self._say = model, device, results, say
         self._scorer: ClipScorer | None = None
@@ -59,7 +60,7 @@ class Gallery:
 
         Where one is broken, it is generated again with hooks, to find where that began.
         """
-        batch = sampler.variant.observed_batch or BATCH
+        batch = sampler.variant.observed_batch or self._batch
         made = sampler.observe(self.prompts, self.seeds, batch=batch)
         healths = look(made.images, made.latents, made.decoded, made.flagged)
         findings = None

@@ -23,10 +23,12 @@ class PromptSet:
     notes: tuple[str, ...] = ()
 
 
-def chosen_prompts(model: Model, file: Path | None, images: int) -> PromptSet:
+def chosen_prompts(
+    model: Model, file: Path | None, images: int, *, first_seed: int = FIRST_SEED
+) -> PromptSet:
     """`images` prompts and their seeds; a set that is shorter is gone through again.
 
-    With 0 images: 16 of ours, or every prompt of the file. Image i has the seed FIRST_SEED + i
+    With 0 images: 16 of ours, or every prompt of the file. Image i has the seed `first_seed` + i
     where the file states none; a stated one grows by the number of prompts each time the set is
     gone through again, as the others do, so that no image comes twice.
 
@@ -44,7 +46,7 @@ def chosen_prompts(model: Model, file: Path | None, images: int) -> PromptSet:
     for index in range(images):
         again, place = divmod(index, length)
         stated = read.seeds[place]
-        seed = FIRST_SEED + place if stated is None else stated
+        seed = first_seed + place if stated is None else stated
         seeds.append((seed + again * length) % SEEDS)
     prompts = tuple(read.prompts[index % length] for index in range(images))
     return PromptSet(prompts, tuple(seeds), read.notes)

@@ -12,7 +12,6 @@ import torch
 
 from latentcy.against.environment import OtherEnvironment, OtherSampler, version_differences
 from latentcy.case import Case
-from latentcy.gallery import BATCH
 from latentcy.generate import spent
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model, lacking
@@ -202,7 +201,7 @@ class OtherPlace:
     def images(self, case: Case, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """The case's images there, float32 [n, height, width, 3]."""
         started = time.perf_counter()
-        batch = case.variant.observed_batch or BATCH
+        batch = case.variant.observed_batch or self._settings.batch
         images = self._sampler(case).images(prompts, seeds, batch=batch)
         spent.generated(time.perf_counter() - started)
         return images

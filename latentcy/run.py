@@ -12,6 +12,7 @@ from latentcy.gallery import Gallery
 from latentcy.generate import spent
 from latentcy.generate.device import environment, tf32_switches
 from latentcy.generate.models import lacking
+from latentcy.generate.tensors import peak_tensor_bytes
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
 from latentcy.generate.workloads import workload
 from latentcy.judge.claims import Evidence, Finding, findings
@@ -57,7 +58,9 @@ class Run:
         self.device, self.model, self.reason = find_place(settings)
         download_parts(self.model, self.variants)
         self.environment = environment(self.device)
-        chosen = chosen_prompts(self.model, settings.prompts_file, settings.images)
+        chosen = chosen_prompts(
+            self.model, settings.prompts_file, settings.images, first_seed=settings.first_seed
+        )
         self.prompts = chosen.prompts
         for note in chosen.notes:
             say(f"{settings.prompts_file}: {note}")
@@ -66,7 +69,13 @@ class Run:
         )
         self.results = Results(settings.results, about)
         self.gallery = Gallery(
-            self.model, self.device, chosen.prompts, chosen.seeds, self.results, say
+            self.model,
+            self.device,
+            chosen.prompts,
+            chosen.seeds,
+            self.results,
+            say,
+            batch=settings.batch,
         )
         self.archive = Archive(
             settings,
@@ -114,6 +123,7 @@ class Run:
             ledger=self.ledger,
             shelf=self.shelf,
         )
+        self._held: dict[str, int] = {}  # bytes of tensors, by case
         self._opened, self._spent_before = time.perf_counter(), spent.so_far()
 
     @property
@@ -232,15 +242,23 @@ class Run:
         return Case(f"{self.model.name}/{variant.id}", variant, work)
 
     def _tensors(self, case: Case) -> Tensors | None:
-        """The case's tensors and its reference's; None where nothing is promised or known."""
+        """The case's tensors and its reference's; None where nothing is promised."""
         name = case.variant.reference
         if not case.variant.memory_gated or self.settings.against or name == case.variant.name:
             return None
         wanted = f"{self.model.name}/{case.variant.group}/{name}"
         reference = next(other for other in self.cases if other.id == wanted)
-        costs = [self.ledger.of(one).costs for one in (case, reference)]
-        held = [one.memory.peak_tensor_bytes if one and one.memory else None for one in costs]
-        return Tensors(held[0], held[1], name) if held[0] and held[1] else None
+        if self.why_not(reference):
+            return None
+        return Tensors(self._tensor_bytes(case), self._tensor_bytes(reference), name)
+
+    def _tensor_bytes(self, case: Case) -> int:
+        """The most bytes of tensors at once, read with the case alone in memory."""
+        costs = self.ledger.of(case).costs
+        known = costs.memory.peak_tensor_bytes if costs and costs.memory else None
+        if known is None and case.id not in self._held:
+            self._held[case.id] = peak_tensor_bytes(self.loaded.sampler(case))
+        return known if known is not None else self._held[case.id]
 
     def _references(self, say: Callable[[str], None]) -> References:
         if self.settings.self_check:

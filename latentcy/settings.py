@@ -31,6 +31,8 @@ class Settings:
     shard: tuple[int, int] = (1, 1)  # (k, n): every n-th case, from the k-th
     prompts_file: Path | None = None
     images: int = 0  # 0: 16, or one for each prompt of the file
+    first_seed: int = 2023  # of the first image; the published page's
+    batch: int = 4  # images in one call, where their quality is looked at
     rounds: int | None = None  # of a case that is paired with nothing
     pairs: int = 20  # 0: no reference is timed
     precision: float = 0.0  # half-width of the interval as a share; 0: `pairs` pairs

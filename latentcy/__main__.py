@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,35 +13,46 @@ from latentcy.bisection.search import add_command as add_bisect
 from latentcy.errors import LatentcyError
 from latentcy.judge.verdicts import FAILED
 from latentcy.track.history.commands import add_commands as add_history
-from latentcy.track.merge import merge_runs
+from latentcy.track.merge import copy_images, merge_runs
 from latentcy.track.pairlines import speed_lines
 from latentcy.track.report.command import add_commands as add_report
 from latentcy.track.results import Results
-from latentcy.track.table import sentence, table
+from latentcy.track.table import WIDTH, sentence, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0 where all is well, 1 where a gate failed, 2 for a wrong file or option."""
     asked = _parser().parse_args(arguments)
     try:
-        return asked.command(asked)
+        status = asked.command(asked)
+        sys.stdout.flush()
+        return status
     except LatentcyError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # into `head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _merge(asked: argparse.Namespace) -> int:
     run = merge_runs(asked.runs)
-    Results(asked.out).write(run.reason, run.environment, run.records)
+    Results(asked.out, run.about).write(run.reason, run.environment, run.records)
+    copy_images(asked.runs, asked.out)
     print(table(run.records), *speed_lines(run.records), "", sep="\n")
     print(f"Results: {asked.out / 'run.json'}")
-    print(sentence(run.records))
+    print(textwrap.fill(sentence(run.records), WIDTH, break_on_hyphens=False))
     failed = any(one.status == FAILED and not one.control for one in run.records)
     return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m latentcy", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m latentcy",
+        description="What is done with the results of runs.",
+        epilog="Exit status: 0 all is well; 1 a gate failed (merge, changes --fail-on-change); "
+        "2 a wrong option, or a file or history that cannot be used, with a message.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     merge = commands.add_parser("merge", help="make one run of the shards of a run")
     merge.add_argument("runs", nargs="+", type=Path, help="run.json of each shard, or its folder")

@@ -55,6 +55,18 @@ def deliver(results: Path, asked: Outlets) -> Iterator[Delivered]:
             yield Delivered(hand_over())
         except LatentcyError as error:
             yield Delivered(str(error), failed=True)
+        except Exception as error:  # a fault of ours, or of a library, costs this outlet alone
+            yield Delivered(str(_unexpected(results, error)), failed=True)
+
+
+def _unexpected(results: Path, error: Exception) -> LatentcyError:
+    said = " ".join(str(error).split())[:300]
+    return LatentcyError(
+        found=f"{type(error).__name__} while handing on {results / 'run.json'}: {said}",
+        expected="a report, summary, chart or history of it",
+        do="the results are on disk; report this, and try again: python -m latentcy report, "
+        "or python -m latentcy history import",
+    )
 
 
 def _wanted(results: Path, run: RunFile, asked: Outlets) -> Iterator[Callable[[], str]]:
@@ -65,11 +77,9 @@ def _wanted(results: Path, run: RunFile, asked: Outlets) -> Iterator[Callable[[]
     if asked.summary:
         yield lambda: _append(asked.summary, summary(run), "Summary")
     if asked.smaller_is_better:
-        figures = smaller_is_better(run.records)
-        yield lambda: _write(asked.smaller_is_better, json.dumps(figures, indent=1), "Charts")
+        yield lambda: _json(asked.smaller_is_better, smaller_is_better(run.records), "Charts")
     if asked.bencher:
-        metrics = bencher_metrics(run.records)
-        yield lambda: _write(asked.bencher, json.dumps(metrics, indent=1), "Bencher")
+        yield lambda: _json(asked.bencher, bencher_metrics(run.records), "Bencher")
 
 
 def _report(results: Path, asked: Outlets) -> str:
@@ -97,16 +107,21 @@ def _history(results: Path, where: str) -> str:
 
 def _append(path: Path | None, text: str, what: str) -> str:
     before = ""
-    if path is not None and path.exists():
-        before = path.read_text(encoding="utf-8", errors="replace")
+    if path is not None and path.is_file():
+        with contextlib.suppress(OSError):
+            before = path.read_text(encoding="utf-8", errors="replace")
     return _write(path, before + text, what)
+
+
+def _json(path: Path | None, content: object, what: str) -> str:
+    return _write(path, json.dumps(content, indent=1) + "\n", what)
 
 
 def _write(path: Path | None, text: str, what: str) -> str:
     assert path is not None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
         raise LatentcyError(
             found=f"{path}, which cannot be written ({error.strerror or error})",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,6 +12,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+CHECKOUT = "LATENTCY_CHECKOUT"  # environment variable
+
+# The branch under test, in GitHub's and GitLab's variables: of a pull or merge request first.
+_BRANCHES = (
+    "GITHUB_HEAD_REF",
+    "GITHUB_REF_NAME",
+    "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME",
+    "CI_COMMIT_REF_NAME",
+)
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]*(@)")
 
 
 @dataclass(frozen=True)
@@ -52,13 +65,22 @@ def about_now(
     prompts: Sequence[str] = (),
     seeds: Sequence[int] = (),
 ) -> About:
-    """The identity of a run that starts now, from the checkout that `folder` lies in."""
+    """The identity of a run that starts now, from the checkout that `folder` lies in.
+
+    Where the environment variable LATENTCY_CHECKOUT names a folder, that one is meant: what is
+    under test, when the suite is started from its own folder. A service checks out commits without
+    a branch, and names that in a variable of its own. Passwords in addresses are left out.
+    """
+    folder = Path(os.environ.get(CHECKOUT) or folder)
+    branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
+    if branch == "HEAD":
+        branch = next((os.environ[one] for one in _BRANCHES if os.environ.get(one)), None)
     return About(
         id=uuid.uuid4().hex,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_git(folder, "rev-parse", "HEAD"),
-        branch=_git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
-        command=tuple(command),
+        branch=branch,
+        command=tuple(_PASSWORD.sub(r"\1***\2", one) for one in command),
         prompts=tuple(prompts),
         seeds=tuple(seeds),
     )

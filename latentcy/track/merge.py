@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from latentcy.errors import LatentcyError
 from latentcy.judge.comparison import speed_verdicts
+from latentcy.track.about import About
 from latentcy.track.records import Record
 from latentcy.track.results import RunFile, read_run
 
@@ -38,7 +41,37 @@ def merge_runs(paths: Sequence[Path]) -> RunFile:
             records[record.case] = record
     first = next(iter(runs.values()))
     reason = f"{first.reason} Merged from {len(runs)} runs."
-    return RunFile(reason, first.environment, judge_again(tuple(records.values())), first.about)
+    about = _about(tuple(runs.values()))
+    return RunFile(reason, first.environment, judge_again(tuple(records.values())), about)
+
+
+def copy_images(paths: Sequence[Path], out: Path) -> None:
+    """Copies the images of each run to `out`, those that are there.
+
+    Raises LatentcyError where they cannot be read or written.
+    """
+    for path in paths:
+        home = path if path.is_dir() else path.parent
+        try:
+            for place in sorted((home / "images").glob("*/")):
+                shutil.copytree(place, out / "images" / place.name, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise LatentcyError(
+                found=f"{home / 'images'}, which cannot be copied to {out} "
+                f"({getattr(error, 'strerror', None) or error})",
+                expected="folders that this user may read and write, on a disk with room",
+                do="name another folder with --out; the merged run.json is written",
+            ) from error
+
+
+def _about(runs: Sequence[RunFile]) -> About | None:
+    """The first one's identity, but for an id of their own, the same for the same runs."""
+    known = [one.about for one in runs if one.about]
+    if len(known) < 2:
+        return known[0] if known else None
+    ids = "\n".join(sorted(one.id for one in known))
+    started = min(one.started for one in known)
+    return replace(known[0], id=sha256(ids.encode()).hexdigest()[:32], started=started)
 
 
 def judge_again(records: Sequence[Record]) -> tuple[Record, ...]:

@@ -10,7 +10,8 @@ from latentcy.track.records import Record
 # What says which cases are run, and where results go: replaced by the one case.
 _CHOOSING = ("--only", "--case", "--shard", "--results", "--report", "--history", "--summary")
 _CHOOSING += ("--smaller-is-better", "--bencher", "-k", "--benchmark-json", "--junitxml")
-_RECORDING = ("--benchmark-record",)
+_CHOOSING += ("--junit-xml", "--benchmark-save")
+_RECORDING = ("--benchmark-record", "--benchmark-autosave")
 
 
 def reproduce(record: Record, command: Sequence[str]) -> str:

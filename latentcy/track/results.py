@@ -49,7 +49,7 @@ def read_run(path: Path) -> RunFile:
             expected=expected,
             do="check the path",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LatentcyError(
             found=f"{path}, which is no JSON ({error})", expected=expected, do="run it again"
         ) from error
@@ -132,6 +132,11 @@ class Results:
             pictures = [np.asarray(Image.open(one)) / 255 for one in sorted(place.glob("*.png"))]
             if pictures:
                 self.keep_images(place.name, np.stack(pictures))
+
+    @property
+    def has_images(self) -> bool:
+        """Whether `write_grid` has something to draw."""
+        return bool(self._rows)
 
     def write_grid(self, prompts: Sequence[str]) -> Path | None:
         """Writes `images.png`, one row a case and one column a prompt; None without images."""

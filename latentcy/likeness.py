@@ -15,9 +15,10 @@ from latentcy.generate.promise import promise_of
 from latentcy.generate.variants import Quality, Tolerance, Variant
 from latentcy.judge import profile
 from latentcy.judge.profile import Profile
+from latentcy.judge.scores import clip_verdict, ssim_verdict
 from latentcy.judge.tokens import tokens_verdict
 from latentcy.judge.tolerances import bounds, kind_of
-from latentcy.judge.verdicts import FAILED, Verdict, clip_verdict, ssim_verdict
+from latentcy.judge.verdicts import FAILED, Verdict
 from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
 from latentcy.references import OtherPlace, References

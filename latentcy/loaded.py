@@ -25,6 +25,7 @@ class Loaded:
         self.load_seconds = 0.0  # of the case that is held
         self._before: Snapshot | None = None  # of what is global, before the case was loaded
         self._left: dict[str, Verdict] = {}
+        self.as_loaded: Snapshot | None = None  # the parts of the case that is held
 
     def sampler(self, case: Case) -> Sampler:
         """The case's sampler, loaded once; the one before it is closed first.
@@ -38,6 +39,7 @@ class Loaded:
         started = time.perf_counter()
         self._sampler, self._id = self.another(case), case.id
         self.load_seconds = time.perf_counter() - started
+        self.as_loaded = Snapshot.of_parts(self._sampler.pipeline)
         return self._sampler
 
     def another(self, case: Case) -> Sampler:
@@ -53,7 +55,7 @@ class Loaded:
     def close(self) -> None:
         """Lets the pipeline go, if there is one."""
         sampler, before, name = self._sampler, self._before, self._id
-        self._sampler = self._before = self._id = None
+        self._sampler = self._before = self._id = self.as_loaded = None
         if "torch._dynamo" in sys.modules:
             torch.compiler.reset()  # else the next case's modules can run this one's compiled code
         if sampler is not None:

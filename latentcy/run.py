@@ -243,8 +243,10 @@ class Run:
 
     def _tensors(self, case: Case) -> Tensors | None:
         """The case's tensors and its reference's; None where nothing is promised."""
-        name = case.variant.reference
-        if not case.variant.memory_gated or self.settings.against or name == case.variant.name:
+        variant, name = case.variant, case.variant.reference
+        if not variant.memory_gated or self.settings.against or name == variant.name:
+            return None
+        if variant.resolved_autocast(self.device):  # it keeps the weights in both dtypes
             return None
         wanted = f"{self.model.name}/{case.variant.group}/{name}"
         reference = next(other for other in self.cases if other.id == wanted)

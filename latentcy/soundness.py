@@ -41,7 +41,6 @@ BY_SAMPLER: dict[str, Callable[[Sampler], Verdict]] = {
     "generator": generators.generator,
     "schedule": schedule_verdict,
     "dtype": dtype_verdict,
-    "switches": switches_verdict,
     "growth": growth_verdict,
 }
 
@@ -68,6 +67,11 @@ class Soundness:
     def verdict(self, case: Case, gate: str) -> Verdict:
         """One of `BY_SAMPLER`. What a generation raises is raised."""
         return self._ledger.judge(case, BY_SAMPLER[gate](self._loaded.sampler(case)))
+
+    def switches(self, case: Case) -> Verdict:
+        """Whether switches, hooks and weights are as stated, and as they were loaded."""
+        sampler = self._loaded.sampler(case)
+        return self._ledger.judge(case, switches_verdict(sampler, self._loaded.as_loaded))
 
     def placement(self, case: Case) -> Verdict:
         """Whether slicing or offloading changes the image."""

@@ -48,7 +48,7 @@ def test_the_dtype_is_as_stated(case, run, promise):
 
 def test_switches_stay_as_stated(case, run, promise):
     """Generating changes no switch, hook, processor or weight."""
-    promise(run.soundness.verdict(case, "switches"))
+    promise(run.soundness.switches(case))
 
 
 def test_no_more_synchronisations(case, run, promise):

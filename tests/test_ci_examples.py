@@ -168,13 +168,99 @@ def test_everything_that_is_uploaded_is_there(gated):
 
 
 def test_gitlab_runs_the_same_gate_on_the_same_environments():
-    job = GITLAB["latentcy"]
+    job = {**GITLAB[".latentcy"], **GITLAB["latentcy"]}
+    job["variables"] = {**GITLAB[".latentcy"]["variables"], **GITLAB["latentcy"]["variables"]}
     assert job["script"][-1] == "latentcy/.ci/gate"
     here, base = (job["variables"][f"LATENTCY_{name}"] for name in ("PYTHON", "AGAINST"))
     made = " ".join(job["script"])
     for python in (here, base):
         assert f"python3 -m venv {python.removesuffix('/bin/python')}" in made
     assert job["artifacts"]["reports"]["junit"] == "latentcy-results/junit.xml"
+
+
+def test_a_runner_that_keeps_its_checkout_makes_the_environments_again(gated, repository):
+    script = next(step["run"] for step in GITHUB["jobs"]["gate"]["steps"] if "run" in step)
+    git(repository, "clean", "-ffdxq", "-e", "latentcy-results", "-e", "step-summary.md")
+    again = script.split("python3")[0]
+    status, said = bash(again, repository, {"BASE": git(repository, "rev-parse", "HEAD~1")})
+    assert status == 0, said
+
+
+def test_a_run_is_recorded_under_the_commit_of_the_repository_under_test(gated, repository):
+    about = json.loads((gated[2] / "run.json").read_text())["about"]
+    assert about["commit"] == git(repository, "rev-parse", "HEAD")
+
+
+def test_the_main_branch_keeps_baselines_and_history_even_of_a_run_that_failed(tmp_path):
+    git(tmp_path, "init", "--quiet", "--bare", "remote")
+    git(tmp_path, "clone", "--quiet", "remote", "here")
+    here = tmp_path / "here"
+    git(here, "commit", "--quiet", "--allow-empty", "-m", "first")
+    git(here, "push", "--quiet", "--set-upstream", "origin", "HEAD")
+    keep = GITHUB["jobs"]["record"]["steps"][-1]
+    (here / "baselines").mkdir()
+    for passed, kept in (("false", {"latentcy-history.db"}), ("true", {"baselines/one.json"})):
+        (here / "baselines" / "one.json").write_text("{}")
+        (here / "latentcy-history.db").write_text("a history")
+        status, said = bash(keep["run"], here, {"PASSED": passed})
+        assert status == 0, said
+        changed = git(tmp_path / "remote", "show", "--format=", "--name-only", "HEAD").split()
+        assert set(changed) == kept
+    assert bash(keep["run"], here, {"PASSED": "true"})[0] == 0  # nothing new
+
+
+def test_gitlab_keeps_them_too_and_ends_with_the_gate_s_status(tmp_path):
+    git(tmp_path, "init", "--quiet", "--bare", "remote")
+    git(tmp_path, "clone", "--quiet", "remote", "here")
+    here = tmp_path / "here"
+    gate = here / "latentcy" / ".ci" / "gate"
+    gate.parent.mkdir(parents=True)
+    gate.write_text(
+        "#!/bin/sh\nmkdir -p baselines; echo > baselines/a; echo > latentcy-history.db\nexit 1\n"
+    )
+    gate.chmod(0o755)
+    address = "https://latentcy:token@gitlab.example/group/project.git"
+    git(here, "config", f"url.{tmp_path / 'remote'}.insteadOf", address)
+    git(tmp_path / "remote", "config", "receive.advertisePushOptions", "true")
+    variables = {
+        "LATENTCY_TOKEN": "token",
+        "CI_SERVER_HOST": "gitlab.example",
+        "CI_PROJECT_PATH": "group/project",
+        "CI_COMMIT_BRANCH": "main",
+        "CI_COMMIT_SHORT_SHA": "abc",
+    }
+    script = "\n".join(GITLAB["latentcy-record"]["script"][1:])
+    status, said = bash(script, here, variables)
+    assert status == 1, said
+    changed = git(tmp_path / "remote", "show", "--format=", "--name-only", "main").split()
+    assert changed == ["latentcy-history.db"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--model sd15\n  --images 2", ["--model", "sd15", "--images", "2"]),
+        ("--variants '/my place/a b.py'", ["--variants=/my place/a b.py"]),
+        ("$(touch hacked) `touch hacked`", ["$(touch", "hacked)", "`touch", "hacked`"]),
+    ],
+)
+def test_options_are_words_as_in_a_shell_and_are_never_run(tmp_path, options, expected):
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\nif [ "$1" = -c ]; then exec {shlex.quote(sys.executable)} "$@"; fi\n'
+        f'if [ "$2" = pytest ]; then printf "%s\\n" "$@" > {tmp_path}/given; fi\n'
+    )
+    python.chmod(0o755)
+    given = {"LATENTCY_PYTHON": str(python), "LATENTCY_OPTIONS": options}
+    status, said = bash(str(ROOT / ".ci" / "gate"), tmp_path, given)
+    assert status == 0, said
+    assert (tmp_path / "given").read_text().splitlines()[-len(expected) :] == expected
+    assert not (tmp_path / "hacked").exists() and not (ROOT / "hacked").exists()
+
+
+def test_a_quote_that_is_not_closed_is_said(tmp_path):
+    status, said = bash(str(ROOT / ".ci" / "gate"), tmp_path, {"LATENTCY_OPTIONS": "--model 'x"})
+    assert status == 4 and "every quote closed" in said
 
 
 @pytest.mark.parametrize("name", ["LATENTCY_PYTHON", "LATENTCY_AGAINST"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from invariant_cases import CPU, assert_failed, assert_said, opened
-from latentcy.generate.variants import BUILTIN, STACK
+from latentcy.generate.variants import BUILTIN, STACK, Variant
 from latentcy.invariants.counters import (
     Counters,
     count,
@@ -122,7 +122,9 @@ def test_work_that_is_done_twice_is_found_by_its_operators(healthy: Counters) ->
 
     verdict = operators_verdict(count(opened(prepare)), reference=healthy, same_computation=True)
     assert_failed(verdict, r"\+\d\d\.\d% against the 718 of the reference \(10% more allowed\): ")
-    assert_said(verdict, r"\d+ more aten\.")
+    assert_said(
+        verdict, r"\d+ more aten\..*; where that is meant, the variant states no_slower_on="
+    )
 
 
 def test_an_adapter_beside_each_projection_is_found_by_its_operators(healthy: Counters) -> None:
@@ -180,3 +182,12 @@ def test_fewer_operators_than_the_reference_pass(healthy: Counters) -> None:
 )
 def test_who_promises_the_same_computation(variant: str, reference: str, promised: bool) -> None:
     assert same_computation(BY_ID[variant], BY_ID[reference], CPU) is promised
+
+
+def test_a_variant_that_states_no_quality_promises_the_same_computation() -> None:
+    baseline = BY_ID["precision/baseline"]
+    stated = Variant(name="mine", changes="Nothing.")
+    assert stated.quality is None
+    assert same_computation(stated, baseline, CPU)
+    assert not same_computation(replace(stated, steps=8), baseline, CPU)
+    assert not same_computation(replace(stated, no_slower_on=()), baseline, CPU)

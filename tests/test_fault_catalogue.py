@@ -32,12 +32,18 @@ from whole_run import ROOT, assert_no_traceback, benchmark_process
 NAMES = [fault.name for fault in FAULTS]
 SOUND = [variant.name for variant in HEALTHY]
 
+# What is run here, since all of it takes a quarter of an hour; docs/faults.md is of a whole run. What
+# is timed needs a quiet machine to be found every time, and tests/test_pairs.py holds such a one.
+HERE = [fault.name for fault in FAULTS if not fault.timed][::3]
+SOUND_HERE = SOUND[::3]
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """One run of every fault and every healthy control on the miniature: some minutes."""
+    """One run of a third of the faults and of the healthy controls on the miniature."""
     folder = tmp_path_factory.mktemp("catalogue")
-    return benchmark_process(folder, "--model=miniature", "--inject=all,healthy", "--threads=1")
+    chosen = f"--inject={','.join([*HERE, *SOUND_HERE])}"
+    return benchmark_process(folder, "--model=miniature", chosen, "--threads=1")
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +51,11 @@ def caught(whole):
     """What became of each, by name."""
     data = json.loads((whole.results / "run.json").read_text(encoding="utf-8"))
     records = [Record.from_dict(one) for one in data["records"]]
-    expected = injection("all,healthy").expected.values()
+    expected = injection(",".join([*HERE, *SOUND_HERE])).expected.values()
     return {one.expected.fault: one for one in outcomes(records, expected)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HERE)
 def test_a_fault_is_caught_for_its_reason(caught, name):
     found = caught[name]
     asked = f"{' or '.join(found.expected.gates)} saying {found.expected.says!r}"
@@ -57,15 +63,25 @@ def test_a_fault_is_caught_for_its_reason(caught, name):
     assert found.status == CAUGHT, f"{asked} was asked for, {failed} failed: {found.reason}"
 
 
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", SOUND_HERE)
 def test_no_gate_fails_on_a_healthy_variant(caught, name):
     assert caught[name].sound, caught[name].reason
 
 
 def test_the_run_fails_and_ends_with_its_table(whole):
     assert whole.status == 1
-    assert f"{len(FAULTS)} of {len(FAULTS)} faults caught" in whole.text
+    assert f"{len(HERE)} of {len(HERE)} faults caught" in whole.text
     assert_no_traceback(whole)
+
+
+def test_the_documented_table_is_of_a_run_in_which_every_fault_was_caught():
+    rows = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8").splitlines()
+    for fault in FAULTS:
+        (row,) = (line for line in rows if line.startswith(f"| `{fault.name}` |"))
+        assert fault.source in row
+        caught_by, missed = (cell.strip() for cell in row.split("|")[5:7])
+        assert set(fault.gates) & set(caught_by.split(", ")), row
+        assert not missed, row
 
 
 def test_there_are_at_least_forty_faults_of_every_kind():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from latentcy.__main__ import main
 from latentcy.errors import LatentcyError
 from latentcy.judge.comparison import compare
 from latentcy.judge.verdicts import FAILED, PASSED, Verdict
@@ -248,3 +249,27 @@ def test_what_is_no_run_is_refused_by_name(tmp_path: Path, text: str, word: str)
 def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(LatentcyError, match="cannot be read"):
         list(read_runs(tmp_path / "none.json"))
+
+
+def test_a_run_of_a_newer_schema_or_without_a_record_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    for run, word in (
+        ({"schema": 99, "records": [1]}, "schema 99"),
+        ({"schema": 2, "records": []}, "no case"),
+    ):
+        path.write_text(json.dumps(run))
+        with pytest.raises(LatentcyError, match=word):
+            list(read_runs(path))
+
+
+def test_a_file_that_cannot_be_read_costs_none_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"benchmarks": [{"name": "one", "fullname": "one", "stats": {"median": 1.0}}]}
+    for name, text in (("a.json", "{"), ("b.json", json.dumps(good))):
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    assert main(["history", "import", *files, "--history", str(tmp_path / "h.db")]) == 2
+    said = capsys.readouterr()
+    assert "b.json: 1 run written" in said.out and "a.json: " not in said.out
+    assert "a.json, which is no JSON" in said.err

@@ -382,6 +382,36 @@ def test_an_image_that_hangs_on_a_global_random_state_is_seen(
     assert "before the global random states were seeded otherwise" in verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("owner", "seed"),
+    [("torch", torch.manual_seed), ("numpy", np.random.seed), ("Python", random.seed)],
+)
+def test_a_generation_that_seeds_a_global_random_state_is_seen(
+    tiny: Sampler, monkeypatch: Patch, owner: str, seed: Callable[[int], object]
+) -> None:
+    def seeding(text: torch.Tensor) -> torch.Tensor:
+        seed(0)
+        return text
+
+    after_encoding(tiny, monkeypatch, seeding)
+    verdict = sameness.history(tiny, steps=FEW)
+    assert verdict.status == FAILED
+    assert f"a generation seeds {owner}'s global random state" in verdict.reason
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1), np.random.rand, random.random])
+def test_a_generation_may_draw_from_the_global_random_states(
+    tiny: Sampler, monkeypatch: Patch, draw: Callable[[], object]
+) -> None:
+    def drawing(text: torch.Tensor) -> torch.Tensor:
+        draw()
+        return text
+
+    after_encoding(tiny, monkeypatch, drawing)
+    verdict = sameness.history(tiny, steps=FEW)
+    assert verdict.status == PASSED, verdict.reason
+
+
 def test_what_an_earlier_prompt_leaves_behind_is_seen(tiny: Sampler, monkeypatch: Patch) -> None:
     kept: list[torch.Tensor] = []
 

@@ -172,6 +172,27 @@ def test_latents_that_change_between_two_steps_are_found() -> None:
     assert_failed(prepare, r"the UNet worked on other latents \(1.01 times as large\)")
 
 
+def test_noise_that_is_rounded_is_told_by_how_far_apart_it_is() -> None:
+    def prepare(pipeline: Any) -> None:
+        pipeline.scheduler.scale_model_input = lambda sample, timestep: sample.half().float()
+
+    assert_failed(
+        prepare, r"they are 0\.000\d+ of their size apart, and rounding is allowed 9\.5e-07"
+    )
+
+
+def test_a_scheduler_that_is_right_for_the_workloads_steps_alone_is_found() -> None:
+    def prepare(pipeline: Any) -> None:
+        set_timesteps = pipeline.scheduler.set_timesteps
+
+        def fitted(steps: int, **settings: Any) -> None:
+            set_timesteps(steps if steps == STEPS else steps // 2, **settings)
+
+        pipeline.scheduler.set_timesteps = fitted
+
+    assert_failed(prepare, "the scheduler makes 3 steps of 7 asked for, and 7 are expected")
+
+
 def test_another_guidance_is_found() -> None:
     sampler = opened()
 

@@ -11,12 +11,11 @@ from latentcy.judge.baselines import StoredBaseline, StoredRun
 from latentcy.judge.images import ImageHealth
 from latentcy.judge.prediction import prediction_bound
 from latentcy.judge.published import published
+from latentcy.judge.scores import clip_verdict, ssim_verdict
 from latentcy.judge.verdicts import (
-    clip_verdict,
     image_verdict,
     latency_verdict,
     memory_verdict,
-    ssim_verdict,
 )
 
 NAN = math.nan

@@ -58,7 +58,6 @@ BUILTIN: tuple[Variant, ...] = (
         changes="fp32 weights under torch.autocast, which the documentation warns of.",
         autocast="float16",
         cpu_autocast="bfloat16",
-        memory_gated=False,  # it keeps the weights in both dtypes
         quality=BF16,
         control=True,
     ),

@@ -170,22 +170,25 @@ def operators_verdict(
     surplus = _surplus(*(pair if change > 0 else pair[::-1]))[:3]
     direction = "more" if change > 0 else "fewer"
     named = ", ".join(f"{number:g} {direction} {one}" for one, number in surplus)
-    return Verdict(gate, FAILED, f"{words}: {named}" if named else words)
+    words += f": {named}" if named else ""
+    if name == "of the reference":
+        words += "; where that is meant, the variant states no_slower_on=()"
+    return Verdict(gate, FAILED, words)
 
 
 def same_computation(variant: Variant, reference: Variant, device: Device) -> bool:
     """Whether the variant promises to compute what its reference does, in no more operators.
 
     So it is where both run the same network with the same schedule, SSIM to that reference is
-    promised, and somewhere the variant is to be no slower. Left out are those that are told to do
-    the same in other pieces (eager attention is to be no faster anywhere) and autocast, which adds
-    casts.
+    promised (as it is by a variant that states no quality), and somewhere the variant is to be no
+    slower. Left out are those that are told to do the same in other pieces (eager attention is to
+    be no faster anywhere) and autocast, which adds casts.
     """
     autocasts = (one.resolved_autocast(device) for one in (variant, reference))
     return (
         variant.id != reference.id
         and variant.ssim_reference is not None
-        and variant.quality.ssim is not None
+        and (variant.quality is None or variant.quality.ssim is not None)
         and bool(variant.no_slower_on)
         and (variant.unet, variant.steps, variant.scheduler)
         == (reference.unet, reference.steps, reference.scheduler)

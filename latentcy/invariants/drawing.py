@@ -68,6 +68,15 @@ def reseed(seed: int) -> None:
     random.seed(seed)
 
 
+def random_states() -> dict[str, bytes]:
+    """The global random states, by whose they are; equal where the same would be drawn next."""
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": repr([np.asarray(each).tobytes() for each in np.random.get_state()]).encode(),
+        "Python": repr(random.getstate()).encode(),
+    }
+
+
 @contextlib.contextmanager
 def _randomness_kept(device: Device) -> Iterator[None]:
     python, arrays = random.getstate(), np.random.get_state()

@@ -48,6 +48,11 @@ class Snapshot:
         state = global_state() | (parts_state(pipeline) if pipeline is not None else {})
         return cls(state=state, functions=functions, owners=owners)
 
+    @classmethod
+    def of_parts(cls, pipeline: Any) -> Snapshot:
+        """What holds of a pipeline's parts alone."""
+        return cls(state=parts_state(pipeline))
+
 
 def differences(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
     """What differs, one clause each; what only one of them could look at is left out."""

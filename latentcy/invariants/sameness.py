@@ -7,7 +7,7 @@ generation that raises is not caught here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from latentcy.invariants.drawing import (
     draw,
     draw_singly,
     prompts,
+    random_states,
     reseed,
     with_steps,
 )
@@ -134,16 +135,18 @@ def history(
     """An image does not depend on what ran before it, nor on the global random states.
 
     It is drawn, drawn again after torch, numpy and Python are seeded otherwise, and again after
-    another prompt, another batch size and another number of steps.
+    another prompt, another batch size and another number of steps. Nor does what ran after it: a
+    generation that seeds those states leaves the same ones behind whatever they were, and the
+    user's next numbers repeat.
     """
     bound = same_code(sampler)
     with brief(sampler, steps) as short:
         first, *rest = prompts(short)
         number, count = short.workload.steps - 1 or 2, min(2, batch_limit(sampler))
         reseed(1)
-        before = draw(short, [first], seeds[:1])
+        before, left = draw(short, [first], seeds[:1]), random_states()
         reseed(2)
-        reseeded = draw(short, [first], seeds[:1])
+        reseeded, left_again = draw(short, [first], seeds[:1]), random_states()
         draw(with_steps(short, number), rest[:count], seeds[1 : 1 + count])
         after = draw(short, [first], seeds[:1])
     other_work = f"{count} image(s) of other prompts in {number} steps"
@@ -155,8 +158,20 @@ def history(
             what="an image/the same before the global random states were seeded otherwise",
         ),
         same(after, before, bound, what=f"an image/the same before {other_work}"),
+        *_seeded(left, left_again),
     ]
     return concluded("history", findings)
+
+
+def _seeded(left: Mapping[str, bytes], left_again: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Of the states that two generations left, begun from different ones, those that are equal."""
+    for owner, state in left.items():
+        if state == left_again[owner]:
+            words = (
+                f"a generation seeds {owner}'s global random state, which is the same after it "
+                "whatever it was before: draw from a generator of its own instead"
+            )
+            yield Finding(False, words)
 
 
 def seed(sampler: Sampler, *, seeds: Sequence[int] = SEEDS, steps: int | None = STEPS) -> Verdict:

@@ -16,6 +16,7 @@ from latentcy.generate.sampler import Sampler
 from latentcy.generate.stages import shortened
 from latentcy.generate.weights import fetch, read_json
 from latentcy.generate.workloads import starting_latents
+from latentcy.invariants.drawing import with_steps
 from latentcy.invariants.solvers import DDIM, PNDM, alphas, stated_config
 from latentcy.invariants.watching import Watched, as_array, watch
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
@@ -23,13 +24,15 @@ from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 GATE = "schedule"
 STEP_ERROR = 1e-4  # of a step's own size, in fp32; one timestep beside the right one is 1e-3
 ALPHA_ERROR = 1e-3  # of alphas_cumprod; summing in fp32 costs 1e-5
+OTHER_STEPS = 7  # of a schedule that is probed beside the workload's
 ROUNDING = 8  # times the dtype's epsilon, that a tensor may differ from what it should equal
 
 
 def schedule_verdict(sampler: Sampler) -> Verdict:
     """Does a generation of the workload take the steps that the model's files state?
 
-    One generation is watched, and the scheduler is led through all steps with numbers of ours. In
+    One generation is watched, and the scheduler is led through all steps with numbers of ours,
+    also those of a shorter schedule, since what is fitted to one number of steps breaks others. In
     the pipeline are watched: what the UNet works on inside and when (its time embedding, its
     first convolution), the scheduler's `step`, and what reaches the decoder. What is expected
     comes from the model's files and `latentcy.generate.loading`: for DDIM and PNDM by formulas of
@@ -48,6 +51,8 @@ def schedule_verdict(sampler: Sampler) -> Verdict:
     expected = _Expected(kind, config, sampler)
     with shortened(sampler, None) as same:
         wrong = [*_config_faults(scheduler, config), *_probe_faults(same, expected)]
+        other = with_steps(same, OTHER_STEPS)
+        wrong = wrong or [*_probe_faults(other, _Expected(kind, config, other))]
     seen = watch(sampler)
     wrong += [*_call_faults(seen, expected), *_decoder_faults(seen, expected)]
     finite = all(np.isfinite(one.made).all() for one in seen.steps)
@@ -224,7 +229,11 @@ def _value_faults(seen: Watched, expected: _Expected) -> Iterator[str]:
         ):
             if found.shape == stated.shape and not _rms(found - stated) <= allowed * _rms(stated):
                 size = f"{_rms(found) / _rms(stated):.3g} times as large"
-                yield f"in step {place} {name} other latents ({size}) than {origin}"
+                apart = f"{_rms(found - stated) / _rms(stated):.2g} of their size apart"
+                yield (
+                    f"in step {place} {name} other latents ({size}) than {origin}: they are "
+                    f"{apart}, and rounding is allowed {allowed:.2g}"
+                )
                 return
         noise = _joined(one.noise)
         if len(one.noise) == 1 and len(noise) == expected.rows:

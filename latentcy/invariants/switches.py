@@ -28,7 +28,7 @@ GATE = "switches"
 STEPS = 2  # of the generations that are watched
 
 
-def switches_verdict(sampler: Sampler) -> Verdict:
+def switches_verdict(sampler: Sampler, loaded: Snapshot | None = None) -> Verdict:
     """Are all switches as the variant states them, and the same after a generation as before?
 
     Before: all modules are in eval mode, no variable is set that makes every call wait or every
@@ -37,6 +37,9 @@ def switches_verdict(sampler: Sampler) -> Verdict:
     gradients as the variant and the pipeline state, determinism as outside, and attention by a
     kernel that is switched on. After: every switch, function, hook, wrapper, processor and weight
     is what it was. Three generations of two steps; the first lets caches be made.
+
+    `loaded` is `Snapshot.of_parts` of the pipeline as it was loaded: what the first call of all has
+    changed of it is seen by that alone.
     """
     with shortened(sampler, STEPS) as short:
         short.generate()
@@ -47,6 +50,9 @@ def switches_verdict(sampler: Sampler) -> Verdict:
     seen = inside(sampler)
     wrong += _inside_faults(sampler, seen)
     wrong += [f"{one} after a generation" for one in changed]
+    if loaded is not None and not changed:
+        since = differences(loaded, Snapshot.of_parts(sampler.pipeline))
+        wrong += [f"{one} since it was loaded" for one in since]
     if wrong:
         return Verdict(GATE, FAILED, joined(wrong))
     kernels = ", ".join(f"{name} ({count})" for name, count in seen.kernels.most_common())

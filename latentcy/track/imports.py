@@ -21,6 +21,7 @@ from latentcy.track.history.measurements import (
     texts,
 )
 from latentcy.track.history.rows import LATENCY, Measurement, RunRow, RunRows, with_id
+from latentcy.track.results import READABLE
 
 EXPECTED = (
     "a run.json or its folder, pytest-benchmark's JSON (--benchmark-json, --benchmark-autosave), "
@@ -65,6 +66,14 @@ def _run(path: Path, data: Any) -> RunRows:
 
 def _latentcy_run(path: Path, data: Mapping[str, Any]) -> RunRows:
     """A `run.json`; a file without a start time is as old as it says on disk."""
+    if data["schema"] not in READABLE:
+        raise LatentcyError(
+            found=f"{path}, a run of schema {data['schema']!r}",
+            expected=f"schema {max(READABLE)} at most, which is what this latentcy knows",
+            do="import it with the latentcy that wrote it",
+        )
+    if not data["records"]:
+        raise _foreign(path, "a run without a record: no case was measured")
     about = data.get("about") or {}  # none in a file of schema 1
     records = [one for one in data["records"] if one.get("skipped") is None]
     environment = run_environment(texts(data.get("environment") or {}), records)
@@ -88,7 +97,6 @@ def _benchmark_run(path: Path, data: Mapping[str, Any]) -> RunRows:
     commit = commit if isinstance(commit, dict) else {}
     ours = data.get("latentcy")
     ours = ours if isinstance(ours, dict) else {}
-    about = ours.get("about") or {}
     about = ours.get("about") or {}
     records = {one["case"]: one for one in _records(data, ours) if one.get("skipped") is None}
     environment = machine_environment(machine)

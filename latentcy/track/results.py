@@ -108,18 +108,22 @@ class Results:
     def keep_images(self, label: str, images: np.ndarray) -> None:
         """Writes a case's images, float [n, h, w, 3] in 0..1, as `images/<label>/NNN.png`.
 
-        Their first ones become a row of the picture. Non-finite pixels are magenta.
+        Large ones are kept small as well, for the page. Their first ones become a row of the
+        picture. Non-finite pixels are magenta.
         """
         from latentcy.track.grid import COLUMNS, picture_of
+        from latentcy.track.tiles import write_tiles
 
         self._rows[label] = images[:COLUMNS]
         place = self.folder / "images" / label
         try:
             place.mkdir(parents=True, exist_ok=True)
-            for earlier in place.glob("[0-9][0-9][0-9].png"):
+            for earlier in place.glob("*.png"):
                 earlier.unlink()
-            for index, image in enumerate(images):
-                picture_of(image).save(place / f"{index:03}.png")
+            pictures = [picture_of(image) for image in images]
+            for index, picture in enumerate(pictures):
+                picture.save(place / f"{index:03}.png")
+            write_tiles(place, pictures)
         except OSError as error:
             raise _unwritable(place, error) from error
 
@@ -128,8 +132,10 @@ class Results:
         import numpy as np
         from PIL import Image
 
+        from latentcy.track.tiles import image_files
+
         for place in sorted((folder / "images").glob("*/")):
-            pictures = [np.asarray(Image.open(one)) / 255 for one in sorted(place.glob("*.png"))]
+            pictures = [np.asarray(Image.open(one)) / 255 for one in image_files(place)]
             if pictures:
                 self.keep_images(place.name, np.stack(pictures))
 

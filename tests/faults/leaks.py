@@ -131,14 +131,7 @@ def with_gradients(pipeline: Any) -> None:
 
 AFTER = ("leaks", "switches")
 FAULTS = (
-    Fault(
-        "tf32-left-on",
-        "A call leaves tf32 on for everybody.",
-        "pytorch/pytorch#76509",
-        in_each_call(tf32_on),
-        AFTER,
-        "tf32|fp32_precision",
-    ),
+    # The first of the two, since the second would hide it: tf32 stays on.
     Fault(
         "tf32-set-while-loading",
         "Loading the model leaves tf32 on for everybody.",
@@ -146,6 +139,16 @@ FAULTS = (
         tf32_on,
         AFTER,
         "tf32|fp32_precision",
+        apart=True,
+    ),
+    Fault(
+        "tf32-left-on",
+        "A call leaves tf32 on for everybody.",
+        "pytorch/pytorch#76509",
+        in_each_call(tf32_on),
+        AFTER,
+        "tf32|fp32_precision",
+        apart=True,
     ),
     Fault(
         "deterministic-left-on",
@@ -154,6 +157,7 @@ FAULTS = (
         in_each_call(deterministic_on),
         AFTER,
         "determinis",
+        apart=True,
     ),
     Fault(
         "cudnn-benchmark-left-on",
@@ -162,6 +166,7 @@ FAULTS = (
         once_in_a_call(benchmark_on),
         AFTER,
         "benchmark",
+        apart=True,
     ),
     Fault(
         "launch-blocking",

@@ -96,7 +96,8 @@ HEALTHY: tuple[Variant, ...] = (
     healthy("sound-bf16", "All weights in bfloat16.", dtype="bfloat16"),
     healthy(
         "sound-autocast",
-        "Under autocast in bfloat16.",
+        "Under autocast in bfloat16, which keeps a second copy of the weights.",
+        memory_gated=False,
         autocast="bfloat16",
         cpu_autocast="bfloat16",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from latentcy.errors import LatentcyError
 from latentcy.track.changes import commands as changes_commands
 from latentcy.track.history import exports, show
+from latentcy.track.history.rows import RunRows
 from latentcy.track.history.store import History
 from latentcy.track.imports import read_runs
 
@@ -68,12 +70,26 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(asked: argparse.Namespace) -> int:
+    """A file that cannot be read costs no other; 2 where there was one."""
+    unread: list[LatentcyError] = []
     with History(asked.history, run_file=asked.files[0]) as history:
         for file in asked.files:
-            added = history.add(read_runs(file))
-            known = f", {added.known} were there already" if added.known else ""
-            print(f"{file}: {_runs(len(added.written))} written{known}")
-    return 0
+            before = len(unread)
+            added = history.add(_readable(file, unread))
+            if len(unread) == before or added.written or added.known:
+                known = f", {added.known} were there already" if added.known else ""
+                print(f"{file}: {_runs(len(added.written))} written{known}")
+            for error in unread[before:]:
+                print(error, file=sys.stderr)
+    return 2 if unread else 0
+
+
+def _readable(file: Path, unread: list[LatentcyError]) -> Iterator[RunRows]:
+    """The file's runs up to where it cannot be read; why not is added to `unread`."""
+    try:
+        yield from read_runs(file)
+    except LatentcyError as error:
+        unread.append(error)
 
 
 def _export(asked: argparse.Namespace) -> int:

@@ -169,8 +169,15 @@ def _plots(records: Sequence[Record], names: Sequence[str]) -> dict[str, list[Pl
 
 
 def _folders(shown: Shown) -> list[str]:
+    """Of the cases, of the other environment's, and of references without a record of their own."""
     own = [label(one) for one in shown.records]
-    return list(dict.fromkeys([*own, *(f"{one} (other)" for one in own)]))
+    others = [f"{one} (other)" for one in own]
+    references = [
+        f"{record.group}-{name}"
+        for record, plain in zip(shown.records, shown.plain, strict=True)
+        if isinstance(name := plain.get("image_reference"), str)
+    ]
+    return list(dict.fromkeys([*own, *others, *references]))
 
 
 def _no_pictures(shown: Shown, tiles: Mapping[str, Tiles]) -> _Pictures:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from PIL import Image, features
 
+from latentcy.track import tiles as kept
 from latentcy.track.records import Record
+from latentcy.track.tiles import TILE, fit
 
-TILE = 128  # pixels of a tile's longer side, at most
 COLUMNS = 8  # of a sheet
 MOST_PIXELS = 2**25  # of one image; a larger one is not opened
 # Side of a tile and quality of the sheet, tried in turn until the sheets fit.
@@ -83,12 +84,13 @@ def read_tiles(folder: Path, names: Iterable[str]) -> dict[str, Tiles]:
         names: of those folders. A name that leads elsewhere is passed over.
     """
     found = {name: paths for name in names if (paths := image_paths(folder, name))}
-    every = [path for paths in found.values() for path in paths]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        small = {name: kept.read_tiles(folder / name, len(one)) for name, one in found.items()}
+        every = [path for name, paths in found.items() if not small[name] for path in paths]
         opened = iter(list(pool.map(_tile, every)))
     tiles = {}
     for name, paths in found.items():
-        pairs = [next(opened) for _ in paths]
+        pairs = [next(opened) for _ in paths] if not small[name] else _kept(paths, small[name])
         tiles[name] = Tiles(tuple(paths), tuple(p for p, _ in pairs), tuple(w for _, w in pairs))
     return tiles
 
@@ -140,13 +142,13 @@ def open_image(path: Path) -> Image.Image:
         raise ValueError(str(error)) from error
 
 
-def fit(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with a longer side of at most `side` pixels."""
-    if max(picture.size) <= side:
-        return picture
-    smaller = picture.copy()
-    smaller.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return smaller
+def _kept(
+    paths: Sequence[Path | None], small: Sequence[Image.Image]
+) -> list[tuple[Image.Image | None, str]]:
+    """Of images that were kept small, those whose file is still there."""
+    return [
+        _tile(None) if path is None else (one, "") for path, one in zip(paths, small, strict=True)
+    ]
 
 
 def _tile(path: Path | None) -> tuple[Image.Image | None, str]:

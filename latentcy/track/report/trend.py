@@ -11,6 +11,7 @@ from latentcy.track.report.plot import BLUE, INK, MUTED, RED, Plot, finish
 from latentcy.track.report.wording import NONE, for_plot, number, short
 
 LONGEST = 500  # points that a plot shows of a series, the newest
+MOST = 30_000  # points in all plots together, so that a long history leaves room for the rest
 _HEIGHT = 380
 _SHAPES = ("circle", "square", "diamond", "triangle-up")
 
@@ -59,7 +60,8 @@ def trend_plots(trend: Sequence[Series]) -> list[Plot]:
     """A plot for each series that has a point; those that changed lately come first."""
     shown = [one for one in trend if one.points]
     shown.sort(key=lambda one: (not one.changes, _age(one)))
-    return [_plot(one, index) for index, one in enumerate(shown)]
+    most = min(LONGEST, max(MOST // max(len(shown), 1), 1))
+    return [_plot(one, index, most) for index, one in enumerate(shown)]
 
 
 def _age(series: Series) -> int:
@@ -67,17 +69,17 @@ def _age(series: Series) -> int:
     return len(series.points) - max((one.index for one in series.changes), default=0)
 
 
-def _plot(series: Series, index: int) -> Plot:
-    first = max(len(series.points) - LONGEST, 0)
+def _plot(series: Series, index: int, most: int) -> Plot:
+    first = max(len(series.points) - most, 0)
     changes = [one for one in series.changes if first <= one.index < len(series.points)]
     figure = go.Figure()
     _draw_points(figure, series, first)
     for one in changes:
         text = f"{100 * (one.ratio - 1):+.1f} %"
-        _draw_mark(figure, series.points[one.index].time, text, RED, "dash", 1.0)
+        _draw_mark(figure, _time(series.points[one.index]), text, RED, "dash", 1.0)
     for start in series.machines:
         if first < start < len(series.points):
-            _draw_mark(figure, series.points[start].time, "new machine", MUTED, "dot", 0.92)
+            _draw_mark(figure, _time(series.points[start]), "new machine", MUTED, "dot", 0.92)
     unit = f", {series.unit}" if series.unit else ""
     figure.update_yaxes(title={"text": for_plot(short(series.metric + unit, 60))})
     figure.update_layout(showlegend=False)
@@ -85,7 +87,7 @@ def _plot(series: Series, index: int) -> Plot:
     return Plot(
         name=f"trend-{index}",
         title=f"{series.case}: {series.metric}",
-        says=_says(series, changes),
+        says=_says(series, changes, most),
         figure=finish(figure, height=_HEIGHT),
         head=("first run after it", "commit", "change", "confidence"),
         rows=rows,
@@ -100,10 +102,10 @@ def _draw_points(figure: go.Figure, series: Series, first: int) -> None:
     ):
         points = series.points[start:end]
         figure.add_scatter(
-            x=[one.time for one in points],
-            y=[one.value for one in points],
+            x=[_time(one) for one in points],
+            y=[float(f"{one.value:.6g}") for one in points],
             customdata=[
-                for_plot(f"{short(one.run, 40)} {short(one.commit, 12)}".strip()) for one in points
+                for_plot(f"{short(one.run, 9)} {short(one.commit, 11)}".strip()) for one in points
             ],
             mode="lines+markers",
             line={"color": BLUE, "width": 1},
@@ -133,19 +135,27 @@ def _draw_mark(
 def _row(series: Series, change: Change) -> tuple[str, ...]:
     point = series.points[change.index]
     return (
-        f"{point.time} {point.run}".strip(),
+        f"{_time(point)} {point.run}".strip(),
         point.commit or NONE,
         f"{100 * (change.ratio - 1):+.2f} %",
         number(change.confidence, "{:.2%}"),
     )
 
 
-def _says(series: Series, changes: Sequence[Change]) -> str:
+def _time(point: Point) -> str:
+    """To the second, as "2026-01-31 04:05:06"."""
+    return point.time[:19].replace("T", " ")
+
+
+def _says(series: Series, changes: Sequence[Change], most: int) -> str:
     count = len(series.points)
-    said = f"{count} runs, {series.points[0].time} to {series.points[-1].time}"
-    if count > LONGEST:
-        said += f", the newest {LONGEST} shown"
+    noun = "run" if count == 1 else "runs"
+    said = f"{count} {noun}, {_time(series.points[0])} to {_time(series.points[-1])}"
+    if count > most:
+        said += f", the newest {most} shown"
     if not changes:
+        if count > most and series.changes:
+            return f"{said}; no change among these."
         return f"{said}; no change was found."
     noun = "change" if len(changes) == 1 else "changes"
     return f"{said}; {len(changes)} {noun} found, dashed."

@@ -31,9 +31,10 @@ from whole_run import ROOT, assert_no_traceback, benchmark_process
 
 NAMES = [fault.name for fault in FAULTS]
 SOUND = [variant.name for variant in HEALTHY]
+MINIATURE = ("--model=miniature", "--threads=1")
 
-# What is run here, since all of it takes a quarter of an hour; docs/faults.md is of a whole run. What
-# is timed needs a quiet machine to be found every time, and tests/test_pairs.py holds such a one.
+# What is run here, since all of it takes a quarter of an hour; docs/faults.md is of a whole run.
+# What is timed needs a quiet machine to be found every time; tests/test_pairs.py holds such a one.
 HERE = [fault.name for fault in FAULTS if not fault.timed][::3]
 SOUND_HERE = SOUND[::3]
 
@@ -43,16 +44,13 @@ def whole(tmp_path_factory):
     """One run of a third of the faults and of the healthy controls on the miniature."""
     folder = tmp_path_factory.mktemp("catalogue")
     chosen = f"--inject={','.join([*HERE, *SOUND_HERE])}"
-    return benchmark_process(folder, "--model=miniature", chosen, "--threads=1")
+    return benchmark_process(folder, *MINIATURE, chosen)
 
 
 @pytest.fixture(scope="module")
 def caught(whole):
     """What became of each, by name."""
-    data = json.loads((whole.results / "run.json").read_text(encoding="utf-8"))
-    records = [Record.from_dict(one) for one in data["records"]]
-    expected = injection(",".join([*HERE, *SOUND_HERE])).expected.values()
-    return {one.expected.fault: one for one in outcomes(records, expected)}
+    return _found(whole, ",".join([*HERE, *SOUND_HERE]))
 
 
 @pytest.mark.parametrize("name", HERE)
@@ -210,6 +208,14 @@ def test_a_reason_that_says_something_else_is_no_catch():
     expected = [Expected("one", "a/b#1", ("tone",), "dark", "Dark.", "tone")]
     records = [_record("one", ("tone", "failed", "saturation is lower by 0.2"))]
     assert outcomes(records, expected)[0].status == WRONG
+
+
+def _found(outcome, names):
+    """What became of the faults of a run, by name."""
+    data = json.loads((outcome.results / "run.json").read_text(encoding="utf-8"))
+    records = [Record.from_dict(one) for one in data["records"]]
+    found = outcomes(records, injection(names).expected.values())
+    return {one.expected.fault: one for one in found}
 
 
 def _record(name, *verdicts):

@@ -73,6 +73,29 @@ def _unet(tiny_model):
     return UNet2DConditionModel.from_pretrained(tiny_model / "pipeline" / "unet")
 
 
+def test_what_the_compiler_made_up_for_its_own_use_is_no_memory(tiny_model):
+    """Its stand-ins have symbolic sizes, and hold nothing."""
+
+    def by_the_compiler(pipeline):
+        torch._dynamo.reset()
+        pipeline.unet.compile(backend="eager", dynamic=True)
+
+    device = find_device("cpu")
+    model, _ = resolve_model(str(tiny_model), device)
+    work = workload("single", height=64, width=64, guidance_scale=2.0, steps=2)
+    compiled = Variant("compiled", "By dynamo, unchanged.", prepare=by_the_compiler)
+    sampler = open_sampler(model, compiled, device, work)
+    try:
+        for count in (1, 3, 2):
+            sampler.generate(["a red circle"] * count, range(count))
+        found = peak_tensor_bytes(sampler)
+    finally:
+        sampler.close()
+        torch.compiler.reset()
+    assert type(found) is int
+    assert found == peak(tiny_model, BASELINE)[0]
+
+
 def test_a_quarter_more_is_allowed_and_no_more():
     kept = memory_verdict(100, None, 0.1, tensors=Tensors(125, 100, "baseline"))
     assert kept.status == "passed"

@@ -23,6 +23,11 @@ class Outcome:
     results: Path
 
 
+# Invariants have tests of their own; a run that is about something else takes half the time
+# without them.
+_SHORTER = "--deselect=perf_tests/test_invariants.py"
+
+
 def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
     """`pytest --benchmark ARGUMENTS`, with results and baselines in a folder of its own."""
     results = pytester.path / "results"
@@ -30,6 +35,7 @@ def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
     places = [f"--results={results}"] if "--results" not in given else []
     if "--baselines" not in given:
         places.append(f"--baselines={pytester.path / 'baselines'}")
+    places += _shorter(arguments)
     with contextlib.chdir(ROOT):
         ran = pytester.runpytest_inprocess(
             "-p", "no:cacheprovider", "--benchmark", *places, *arguments
@@ -43,9 +49,18 @@ def benchmark_process(folder: Path, *arguments: str) -> Outcome:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark"]
     command += [f"--results={folder / 'results'}", f"--baselines={folder / 'baselines'}"]
     ran = subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, *_shorter(arguments), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return Outcome(ran.returncode, ran.stdout + ran.stderr, folder / "results")
+
+
+def _shorter(arguments: tuple[str, ...]) -> list[str]:
+    chosen = any(one.startswith(("-k", "--inject", "perf_tests")) for one in arguments)
+    return [] if chosen else [_SHORTER]
 
 
 def assert_message(outcome: Outcome, *parts: str) -> None:

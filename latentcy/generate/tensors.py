@@ -71,10 +71,14 @@ def _storages() -> Iterable[torch.UntypedStorage]:
 
 
 def _storage(value: Any) -> torch.UntypedStorage | None:
-    """The storage of a tensor that has one; a wrapper's parts are tensors of their own."""
+    """The storage of a tensor that has one; a wrapper's parts are tensors of their own.
+
+    The compiler's fake tensors say that they are on a device, and only their storage tells.
+    """
     if not isinstance(value, torch.Tensor) or value.device.type == "meta":
         return None
     try:
-        return value.untyped_storage()
+        storage = value.untyped_storage()
     except (NotImplementedError, RuntimeError):
         return None
+    return None if storage.device.type == "meta" else storage

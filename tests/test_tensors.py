@@ -93,7 +93,7 @@ def test_what_the_compiler_made_up_for_its_own_use_is_no_memory(tiny_model):
         sampler.close()
         torch.compiler.reset()
     assert type(found) is int
-    assert found == peak(tiny_model, BASELINE)[0]
+    assert found == pytest.approx(peak(tiny_model, BASELINE)[0], rel=0.05)
 
 
 def test_a_quarter_more_is_allowed_and_no_more():

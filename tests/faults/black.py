@@ -265,7 +265,7 @@ FAULTS = (
         "huggingface/diffusers#4083",
         grey_without_nan,
         (*IMAGES, "CLIP"),
-        "flat|CLIP",
+        "contrast|flat|CLIP",
     ),
     Fault(
         "safety-checker",
@@ -318,7 +318,7 @@ FAULTS = (
     Fault(
         "saturated-black",
         "The decoder's values all lie below the darkest one.",
-        "huggingface/diffusers#4083",
+        "a bias of other units in a converted decoder",
         saturate_black,
         IMAGES,
         "black",

@@ -268,7 +268,7 @@ FAULTS = (
     Fault(
         "unet-twice",
         "Each prediction is made twice, and the first thrown away.",
-        "huggingface/diffusers#8880",
+        "huggingface/diffusers#6708, a result that is dropped",
         twice("unet", "forward"),
         (*COUNTED, "schedule"),
         "operator|samples",
@@ -277,7 +277,7 @@ FAULTS = (
     Fault(
         "preview-each-step",
         "The latents are decoded in every step, for a preview that nobody looks at.",
-        "huggingface/diffusers#8880",
+        "a live preview that was left on",
         decode_each_step,
         COUNTED,
         "operators",
@@ -351,7 +351,7 @@ FAULTS = (
     Fault(
         "memory-peak",
         "Each step works in a buffer of 192 MiB.",
-        "huggingface/diffusers#2266",
+        "a kernel's workspace that grew in an upgrade",
         more_memory,
         ("memory",),
         "MiB|memory|byte|peak",
@@ -384,7 +384,7 @@ FAULTS = (
     Fault(
         "block-in-bfloat16",
         "One UNet block computes in bfloat16 where float32 is stated.",
-        "huggingface/diffusers#9097",
+        "a mixed-precision recipe that converts one block too many",
         narrow_inside,
         ("dtype",),
         "bfloat16",

@@ -162,7 +162,7 @@ FAULTS = (
     Fault(
         "cudnn-benchmark-left-on",
         "A call turns cuDNN's search for kernels over.",
-        "pytorch/pytorch#76509",
+        "huggingface/diffusers, enable_full_determinism",
         once_in_a_call(benchmark_on),
         AFTER,
         "benchmark",
@@ -189,7 +189,7 @@ FAULTS = (
     Fault(
         "threads-changed",
         "A call changes torch's number of threads.",
-        "huggingface/diffusers#8880",
+        "a library that sets the threads when it is first used",
         once_in_a_call(another_thread),
         AFTER,
         "thread",
@@ -207,7 +207,7 @@ FAULTS = (
     Fault(
         "scheduler-patched",
         "A method of the scheduler's class is replaced for all pipelines.",
-        "lllyasviel/Fooocus#925",
+        "a plug-in that replaces a method for all pipelines",
         patch_scheduler,
         AFTER,
         "scale_model_input|DDIMScheduler|chedul",
@@ -216,7 +216,7 @@ FAULTS = (
     Fault(
         "global-hook",
         "A hook is left on the modules of all models.",
-        "huggingface/diffusers#6398",
+        "a profiler's hook that was never taken away",
         once_in_a_call(global_hook),
         AFTER,
         "hook",

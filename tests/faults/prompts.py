@@ -121,7 +121,7 @@ def reverse_guidance(pipeline: Any) -> None:
 
 
 MEANT = ("CLIP", "SSIM", "image distance")
-SAID = "SSIM|CLIP"
+SAID = "SSIM|CLIP|image distance"
 FAULTS = (
     Fault(
         "prompt-ignored",
@@ -142,7 +142,7 @@ FAULTS = (
     Fault(
         "words-reversed",
         "The words of the prompt are encoded in reverse.",
-        "huggingface/diffusers#447",
+        "an order of tokens lost in a port",
         encode_instead(lambda prompt: " ".join(reversed(prompt.split()))),
         MEANT,
         SAID,
@@ -174,7 +174,7 @@ FAULTS = (
     Fault(
         "tokens-averaged",
         "Every token's embedding is the mean of all.",
-        "damian0815/compel#24",
+        "a pooled embedding taken for the sequence",
         flatten_embeddings,
         MEANT,
         SAID,
@@ -182,7 +182,7 @@ FAULTS = (
     Fault(
         "embeddings-weakened",
         "The prompt's embeddings have three fifths of their size.",
-        "damian0815/compel#24",
+        "a prompt weighting that normalises wrongly",
         weaken_embeddings,
         MEANT,
         SAID,

@@ -140,7 +140,7 @@ FAULTS = (
     Fault(
         "constant-timestep",
         "The UNet is told the same timestep in every step.",
-        "huggingface/diffusers#9261",
+        "a traced UNet whose timestep has become a constant",
         same_timestep,
         (*SAMPLED, "CLIP"),
         "timestep|SSIM|CLIP",
@@ -188,7 +188,7 @@ FAULTS = (
     Fault(
         "wrong-scheduler",
         "Euler's scheduler runs where DDIM was asked for.",
-        "huggingface/diffusers#557",
+        "a scheduler taken from another model's folder",
         other_scheduler(EulerDiscreteScheduler),
         SAMPLED,
         "chedule|SSIM|Euler",
@@ -196,7 +196,7 @@ FAULTS = (
     Fault(
         "one-call-more",
         "PNDM runs where DDIM was asked for, which calls the UNet once more.",
-        "huggingface/diffusers#465",
+        "diffusers, PNDMScheduler: 9 calls for 8 steps",
         other_scheduler(PNDMScheduler, skip_prk_steps=True),
         SAMPLED,
         "UNet|call|chedule|PNDM|SSIM",

@@ -63,7 +63,7 @@ FAULTS = (
         "madebyollin/taesd#20",
         scaled(2.0),
         (*SHOWN, "schedule", "CLIP"),
-        "contrast|scaling|SSIM",
+        "contrast|scaling|SSIM|image distance",
     ),
     Fault(
         "scaling-a-fifth-more",
@@ -71,7 +71,7 @@ FAULTS = (
         "madebyollin/taesd#20",
         scaled(1.2),
         (*SHOWN, "schedule"),
-        "contrast|scaling|SSIM",
+        "contrast|scaling|SSIM|image distance",
     ),
     Fault(
         "scaling-missing",
@@ -79,7 +79,7 @@ FAULTS = (
         "madebyollin/taesd#20",
         unscaled,
         (*SHOWN, "schedule"),
-        "contrast|scaling|SSIM",
+        "contrast|scaling|SSIM|image distance",
     ),
     Fault(
         "dimmed",
@@ -119,7 +119,7 @@ FAULTS = (
         "deforum/sd-webui-deforum#8",
         seen(lambda image: image.flip(1)),
         ("tone", "CLIP", "image distance"),
-        "colour|CLIP|red|blue",
+        "colour|CLIP|red|blue|image distance",
     ),
     Fault(
         "gamma",
@@ -140,7 +140,7 @@ FAULTS = (
     Fault(
         "range-kept",
         "Values of -1..1 are taken for 0..1.",
-        "huggingface/diffusers, VaeImageProcessor: do_denormalize",
+        "huggingface/diffusers#4676",
         keep_range,
         (*SHOWN, "black images"),
         "brightness|green|SSIM|black",
@@ -151,6 +151,6 @@ FAULTS = (
         "huggingface/diffusers, AutoencoderKL: shift_factor",
         shift_latents,
         SHOWN,
-        "SSIM|red|green|blue|brightness|contrast",
+        "SSIM|red|green|blue|brightness|contrast|image distance",
     ),
 )

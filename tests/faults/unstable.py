@@ -191,7 +191,7 @@ FAULTS = (
     Fault(
         "state-kept",
         "A tenth of the last call's latents is in the next call's image.",
-        "huggingface/diffusers#6398",
+        "a cache of latents that is not emptied between calls",
         remember,
         AGAIN,
         "differ",
@@ -263,7 +263,7 @@ FAULTS = (
     Fault(
         "global-seed",
         "Each call seeds the global generator for everybody.",
-        "vladmandic/sdnext#2008",
+        "a helper for determinism that seeds everybody",
         seed_globally,
         ("history", "leaks", "switches"),
         "global|random|generator|RNG",

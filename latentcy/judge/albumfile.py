@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import numpy as np
 from latentcy.errors import LatentcyError
 from latentcy.judge.album import SIDE, Album
 from latentcy.judge.baselines import baseline_path
+from latentcy.judge.wholefile import write_whole
 
 SHIPPED = Path(__file__).parents[2] / "baselines"
 
@@ -63,24 +63,7 @@ def write_album(path: Path, album: Album) -> None:
     text = json.dumps({"schema": SCHEMA, **about}, sort_keys=True)
     content = io.BytesIO()
     np.savez_compressed(content, about=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content.getvalue())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise LatentcyError(
-            found=f"the stored images {path} cannot be written: {error.strerror or error}",
-            expected="a folder that this user may write to, on a disk with room",
-            do="free the place or its permissions, or record into another folder",
-        ) from error
+    write_whole(Path(path), content.getvalue(), "the stored images")
 
 
 def read_album(path: Path) -> Album | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 from latentcy.errors import LatentcyError
 from latentcy.judge.jsonfile import damaged, read_json
+from latentcy.judge.wholefile import write_whole
 
 # 1: the first: one measurement.
 # 2: the runs behind a baseline, oldest first, each with its yardstick and versions; the fingerprint
@@ -168,25 +168,8 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
     runs = [{**vars(run), "versions": dict(run.versions)} for run in baseline.runs]
     data = {"case": baseline.case, "fingerprint": dict(baseline.fingerprint), "runs": runs}
     _baseline(data)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps({"schema": SCHEMA, **data}, indent=2, sort_keys=True)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise LatentcyError(
-            found=f"the baseline {path} cannot be written: {error.strerror or error}",
-            expected="a folder that this user may write to, on a disk with room",
-            do="free the place or its permissions, or record into another folder",
-        ) from error
+    write_whole(Path(path), f"{text}\n".encode(), "the baseline")
 
 
 def read_baseline(path: Path) -> StoredBaseline | None:

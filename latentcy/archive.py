@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from latentcy.case import Case
 from latentcy.gallery import Gallery, Observation
@@ -55,15 +56,17 @@ class Archive:
             write_album(album_path(*self._place(case)), made)
 
     def _album(self, case: Case, seen: Observation) -> Album:
+        prompts, seeds = self._gallery.prompts, self._gallery.seeds
+        drawn = replace(case, workload=replace(case.workload, steps=seen.steps))
         return album_of(
-            case,
+            drawn,
             model=self._model,
             device=self._device,
             weights=weights_identity(self._model, case.variant),
             environment=self._environment,
             images=seen.images,
-            prompts=self._gallery.prompts,
-            seeds=self._gallery.seeds,
+            prompts=prompts[: len(seen.images)],
+            seeds=seeds[: len(seen.images)],
             clip=seen.clip,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,12 +12,14 @@ from latentcy.errors import LatentcyError
 from latentcy.generate import spent
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model
-from latentcy.generate.sampler import Sampler
+from latentcy.generate.sampler import Sampler, untimed
+from latentcy.generate.stages import shortened
 from latentcy.judge.forensics import investigate
 from latentcy.judge.images import look
 from latentcy.judge.profile import Reading, read
 from latentcy.judge.quality import ClipScorer
 from latentcy.judge.verdicts import Verdict, image_verdict
+from latentcy.run_plan import ImagePlan
 from latentcy.track.results import Results
 
 
@@ -27,6 +30,7 @@ class Observation:
     images: np.ndarray  # float32 [n, height, width, 3]
     image_verdict: Verdict
     reading: Reading  # what is compared with another case's
+    steps: int  # denoising steps of each image
 
     @property
     def clip(self) -> np.ndarray | None:
@@ -55,35 +59,44 @@ class Gallery:
         self._model, self._device, self._results, self._say = model, device, results, say
         self._scorer: ClipScorer | None = None
 
-    def add(self, label: str, sampler: Sampler) -> Observation:
+    def add(
+        self, label: str, sampler: Sampler, asked: ImagePlan, *, in_picture: bool = True
+    ) -> Observation:
         """Generates the case's images and reads them.
 
         Where one is broken, it is generated again with hooks, to find where that began.
+        `in_picture` says whether they are a row of the picture of all cases.
         """
         batch = sampler.variant.observed_batch or self._batch
-        made = sampler.observe(self.prompts, self.seeds, batch=batch)
-        healths = look(made.images, made.latents, made.decoded, made.flagged)
-        findings = None
-        broken = next((health for health in healths if not health.ok), None)
-        if broken is not None:
-            self._say(f"{label}: {broken.reason}; generating it again to find where that began")
-            findings = investigate(sampler, self.prompts, self.seeds, healths, batch=batch)
-        self._results.keep_images(label, made.images)
+        prompts, seeds = self.prompts[: asked.images], self.seeds[: asked.images]
+        with contextlib.ExitStack() as stack:
+            short = stack.enter_context(shortened(sampler, asked.steps))
+            stack.enter_context(untimed(sampler))
+            made = short.observe(prompts, seeds, batch=batch)
+            healths = look(made.images, made.latents, made.decoded, made.flagged)
+            findings = None
+            broken = next((health for health in healths if not health.ok), None)
+            if broken is not None:
+                self._say(f"{label}: {broken.reason}; generating it again to find where that began")
+                findings = investigate(short, prompts, seeds, healths, batch=batch)
+        self._results.keep_images(label, made.images, in_picture=in_picture)
         return Observation(
             images=made.images,
             image_verdict=image_verdict(healths, findings),
-            reading=self._read(made.images),
+            reading=self._read(made.images, prompts),
+            steps=asked.steps,
         )
 
-    def read(self, label: str, images: np.ndarray) -> Observation:
+    def read(self, label: str, images: np.ndarray, asked: ImagePlan) -> Observation:
         """Reads images that were generated elsewhere, float32 [n, height, width, 3]."""
         self._results.keep_images(label, images)
-        return Observation(images, image_verdict(look(images)), self._read(images))
+        reading = self._read(images, self.prompts[: asked.images])
+        return Observation(images, image_verdict(look(images)), reading, asked.steps)
 
-    def _read(self, images: np.ndarray) -> Reading:
+    def _read(self, images: np.ndarray, prompts: Sequence[str]) -> Reading:
         if self._scorer is None and not self.without_scorer:
             self._open_scorer()
-        return read(images, self._scorer, self.prompts)
+        return read(images, self._scorer, prompts)
 
     def _open_scorer(self) -> None:
         if self._model.unjudged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from latentcy.judge.verdicts import FAILED, Verdict
 from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
 from latentcy.references import OtherPlace, References
+from latentcy.run_plan import ImagePlan
+from latentcy.run_time import RunTime
 
 # What the same case must keep in another environment: the floors of fp16, since other kernels move
 # an image no more than half precision does.
@@ -53,14 +56,16 @@ class Likeness:
         ledger: Ledger,
         gallery: Gallery,
         references: References,
+        time: RunTime,
     ) -> None:
+        self._time = time
         self._model, self._device, self._cases = model, device, cases
         self._loaded, self._ledger, self._gallery = loaded, ledger, gallery
         self._elsewhere = references if isinstance(references, OtherPlace) else None
-        self._observations: dict[str, Observation] = {}
-        self._there: dict[str, Observation] = {}
+        self._observations: dict[tuple[str, ImagePlan], Observation] = {}
+        self._there: dict[tuple[str, ImagePlan], Observation] = {}
         self._profiles: dict[str, Profile] = {}
-        self._lost: dict[str, str] = {}
+        self._lost: dict[tuple[str, ImagePlan], str] = {}
 
     def images(self, case: Case) -> Verdict:
         """Whether no image of the case is black, flat or born of non-finite values."""
@@ -113,11 +118,17 @@ class Likeness:
         return self._ledger.judge(case, clip_verdict(observation.clip, reference.clip, limit))
 
     def observation(self, case: Case) -> Observation:
-        """The case's images of all prompts, generated once, and what was read from them."""
-        if case.id not in self._observations:
+        """The case's images, as many as it gets, generated once, and what was read from them."""
+        return self._observed(case, self._time.of(case).images, label=case.label)
+
+    def _observed(self, case: Case, images: ImagePlan, *, label: str) -> Observation:
+        key = case.id, images
+        if key not in self._observations:
             sampler = self._loaded.sampler(case)
-            self._observations[case.id] = self._gallery.add(case.label, sampler)
-        return self._observations[case.id]
+            own = label == case.label
+            made = self._gallery.add(label, sampler, images, in_picture=own)
+            self._observations[key] = made
+        return self._observations[key]
 
     def _promised(self, case: Case) -> Quality:
         """What the variant states, or what is expected of one that states nothing."""
@@ -172,10 +183,12 @@ class Likeness:
         if self._elsewhere:
             return self._from_elsewhere(case, self._elsewhere)
         reference = self._case(case, name)
-        if reference.id not in self._lost:
+        alike = self._time.of(case).images
+        lost = reference.id, alike
+        if lost not in self._lost:
             why = reference.variant.refusal(self._device) or lacking(self._model, reference.variant)
             try:
-                observation = None if why else self.observation(reference)
+                observation = None if why else self._drawn_alike(reference, case)
             except Exception as error:
                 if reference.id == case.id:
                     raise
@@ -185,8 +198,15 @@ class Likeness:
                     why = observation.image_verdict.reason
             if not why and observation is not None:
                 return observation
-            self._lost[reference.id] = f"its reference {name} cannot be used: {why}"
-        return self._lost[reference.id]
+            self._lost[lost] = f"its reference {name} cannot be used: {why}"
+        return self._lost[lost]
+
+    def _drawn_alike(self, reference: Case, case: Case) -> Observation:
+        """The reference's images, as many and in as many steps as the case's."""
+        images = self._time.of(case).images
+        own = reference.id == case.id or images == self._time.of(reference).images
+        label = reference.label if own else f"{case.label} (reference)"
+        return self._observed(reference, images, label=label)
 
     def _case(self, case: Case, name: str) -> Case:
         """The case of another variant in the same group."""
@@ -195,10 +215,14 @@ class Likeness:
 
     def _from_elsewhere(self, case: Case, place: OtherPlace) -> Observation | str:
         """The same case's images in the other environment. Raises LatentcyError for a dead one."""
-        if case.id not in self._there:
-            images = place.images(case, self._gallery.prompts, self._gallery.seeds)
-            self._there[case.id] = self._gallery.read(f"{case.label} (other)", images)
-        there = self._there[case.id]
+        asked = self._time.of(case).images
+        key = case.id, asked
+        if key not in self._there:
+            short = replace(case, workload=replace(case.workload, steps=asked.steps))
+            prompts, seeds = self._gallery.prompts, self._gallery.seeds
+            images = place.images(short, prompts[: asked.images], seeds[: asked.images])
+            self._there[key] = self._gallery.read(f"{case.label} (other)", images, asked)
+        there = self._there[key]
         if there.image_verdict.status == FAILED:
             return f"the other environment's images cannot be used: {there.image_verdict.reason}"
         return there

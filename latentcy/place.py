@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -40,6 +41,8 @@ def chosen_cases(cases: Sequence[Case], settings: Settings) -> tuple[Case, ...]:
 def find_place(settings: Settings) -> tuple[Device, Model, str]:
     """The device and the model, and why that model; torch's threads are set on a CPU.
 
+    Without --threads the device also knows how many there were, for what is not timed.
+
     Toy models get one thread: on two shared cores a second one makes them little faster, and their
     times many times as noisy (docs/method.md).
     """
@@ -48,9 +51,10 @@ def find_place(settings: Settings) -> tuple[Device, Model, str]:
     if device.kind == "cpu":
         toy = model.height <= SMALL
         threads = settings.threads or (1 if toy else 0)
+        cores = None if settings.threads else device.threads
         if threads:
             torch.set_num_threads(threads)
-            device = find_device("cpu")
+            device = replace(find_device("cpu"), cores=cores)
     return device, model, reason
 
 

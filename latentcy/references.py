@@ -170,7 +170,7 @@ class OtherPlace:
         )
         self._differ = version_differences(environment, self._other.environment)
         self._open: OtherSampler | None = None
-        self._open_id = ""
+        self._open_as: tuple[str, int] | None = None  # the case's id and its number of steps
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -212,12 +212,13 @@ class OtherPlace:
         self._other.close()
 
     def _sampler(self, case: Case) -> OtherSampler:
-        if self._open is None or self._open_id != case.id or self._other.pid is None:
+        wanted = case.id, case.workload.steps
+        if self._open is None or self._open_as != wanted or self._other.pid is None:
             with spent.loading():
                 self._open = open_there(
                     self._other, self._settings, self._model, self._device, case
                 )
-            self._open_id = case.id
+            self._open_as = wanted
         return self._open
 
 

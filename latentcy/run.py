@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from latentcy.archive import Archive
@@ -11,7 +11,7 @@ from latentcy.case import Case
 from latentcy.gallery import Gallery
 from latentcy.generate import spent
 from latentcy.generate.device import environment, tf32_switches
-from latentcy.generate.models import lacking
+from latentcy.generate.models import Model, lacking
 from latentcy.generate.tensors import peak_tensor_bytes
 from latentcy.generate.variants import GROUP_WORKLOADS, Variant
 from latentcy.generate.workloads import workload
@@ -29,8 +29,11 @@ from latentcy.ledger import Ledger
 from latentcy.likeness import Likeness
 from latentcy.loaded import Loaded
 from latentcy.place import chosen_cases, download_parts, find_place
+from latentcy.probe import Probe
 from latentcy.prompts import chosen_prompts
 from latentcy.references import Itself, OtherPlace, OtherVariants, References
+from latentcy.run_plan import TIMED_GATES, ImagePlan
+from latentcy.run_time import MINUTES, RunTime
 from latentcy.settings import Settings, chosen_variants
 from latentcy.shelf import Shelf
 from latentcy.soundness import Soundness
@@ -87,6 +90,11 @@ class Run:
         self.shelf = Shelf(settings, self.device, self.model, self.environment)
         self.loaded = Loaded(self.model, self.device)
         self.cases = tuple(self._case(variant) for variant in self.variants)
+        self.time = RunTime(
+            _minutes(settings, self.model),
+            {case.id: self._asked_images(case) for case in self.cases},
+        )
+        self._say = say
         self.chosen = chosen_cases(self.cases, settings)
         self.ledger = Ledger(
             model=self.model,
@@ -104,6 +112,7 @@ class Run:
             ledger=self.ledger,
             references=self.references,
             say=say,
+            time=self.time,
         )
         self.likeness = Likeness(
             model=self.model,
@@ -113,6 +122,7 @@ class Run:
             ledger=self.ledger,
             gallery=self.gallery,
             references=self.references,
+            time=self.time,
         )
         self.soundness = Soundness(
             settings,
@@ -122,6 +132,7 @@ class Run:
             loaded=self.loaded,
             ledger=self.ledger,
             shelf=self.shelf,
+            time=self.time,
         )
         self._held: dict[str, int] = {}  # bytes of tensors, by case
         self._opened, self._spent_before = time.perf_counter(), spent.so_far()
@@ -131,9 +142,21 @@ class Run:
         """The records so far, in the order of the cases."""
         return self.ledger.records
 
-    def expect(self, cases: Sequence[Case]) -> None:
-        """Tells which cases will be timed in this run."""
-        self.speed.expect([case for case in cases if not self.why_not(case)])
+    def expect(self, due: Mapping[str, Collection[str]]) -> None:
+        """Tells which gates of which cases are due, by the case's id, and plans the run."""
+        runnable = [case for case in self.chosen if case.id in due and not self.why_not(case)]
+        timed = [case for case in runnable if not TIMED_GATES.isdisjoint(due[case.id])]
+        self.speed.expect(timed)
+        if not self.time.limited or not runnable:
+            return
+        probe = Probe(
+            self.device,
+            self.loaded,
+            calls={case.id: self.speed.calls(case) for case in runnable},
+            references={case.id: self._paired_with(case) for case in runnable},
+        )
+        for line in self.time.plan(probe.costs(runnable, due)):
+            self._say(line)
 
     def refusal(self, case: Case) -> str | None:
         """Why the case cannot run here, recorded as skipped; None where it can."""
@@ -230,6 +253,22 @@ class Run:
         if isinstance(self.references, OtherPlace):
             self.references.close()
 
+    def _asked_images(self, case: Case) -> ImagePlan:
+        """The images that were asked for, before any plan."""
+        steps = case.workload.steps
+        return ImagePlan(len(self.prompts), min(self.settings.image_steps or steps, steps))
+
+    def _paired_with(self, case: Case) -> str:
+        """The id of the case with which it is timed in pairs; "" where it is not.
+
+        What is paired with its like, here or elsewhere, has its own id.
+        """
+        if not self.speed.is_paired(case):
+            return ""
+        if self.settings.against or self.settings.self_check:
+            return case.id
+        return f"{self.model.name}/{case.variant.group}/{case.variant.reference}"
+
     def _case(self, variant: Variant) -> Case:
         work = workload(
             GROUP_WORKLOADS[variant.group],
@@ -290,3 +329,14 @@ class Run:
         if recorded.anew:
             why += f", begun anew: {recorded.anew}"
         return Verdict("latency", INCONCLUSIVE, why)
+
+
+def _minutes(settings: Settings, model: Model) -> float:
+    """What was asked for; else five on the embedded model, where nothing needs all of a case.
+
+    A recording is worth its time, a self-check and an injection have numbers of their own.
+    """
+    if settings.minutes is not None:
+        return settings.minutes
+    whole = settings.record or settings.self_check or not settings.planned
+    return 0.0 if whole or model.source != "embedded" else MINUTES

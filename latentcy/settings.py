@@ -31,11 +31,14 @@ class Settings:
     shard: tuple[int, int] = (1, 1)  # (k, n): every n-th case, from the k-th
     prompts_file: Path | None = None
     images: int = 0  # 0: 16, or one for each prompt of the file
+    image_steps: int = 0  # denoising steps of those images; 0: the workload's own
     first_seed: int = 2023  # of the first image; the published page's
     batch: int = 4  # images in one call, where their quality is looked at
     rounds: int | None = None  # of a case that is paired with nothing
     pairs: int = 20  # 0: no reference is timed
     precision: float = 0.0  # half-width of the interval as a share; 0: `pairs` pairs
+    minutes: float | None = None  # of the run after loading; 0: no limit; None: by the model
+    planned: bool = True  # False: no minutes but those that are asked for
     budget: float = 0.0  # seconds for all timing; 0: no limit
     order_seed: int = 2023
     threads: int = 0  # of torch on a CPU; 0: one for the miniature, else torch's own

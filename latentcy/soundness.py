@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,8 @@ from latentcy.against.environment import OtherEnvironment
 from latentcy.case import Case
 from latentcy.generate.device import Device
 from latentcy.generate.models import Model, lacking
-from latentcy.generate.sampler import Sampler
+from latentcy.generate.sampler import Sampler, untimed
+from latentcy.generate.stages import shortened
 from latentcy.invariants import generators, placement, sameness
 from latentcy.invariants.counters import (
     Counters,
@@ -29,17 +30,20 @@ from latentcy.judge.verdicts import INCONCLUSIVE, Verdict
 from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
 from latentcy.references import is_compiled, open_there, spec
+from latentcy.run_time import RunTime
 from latentcy.settings import Settings
 from latentcy.shelf import Shelf
 
-# Each looks at one loaded sampler, and needs nothing else.
-BY_SAMPLER: dict[str, Callable[[Sampler], Verdict]] = {
+# Each draws a few images in so many steps at most, and needs one loaded sampler.
+DRAWING: Mapping[str, Callable[..., Verdict]] = {
     "repeat": sameness.repeat,
     "batch": sameness.batch,
     "history": sameness.history,
     "seed": sameness.seed,
     "generator": generators.generator,
-    "schedule": schedule_verdict,
+}
+# Each looks at one loaded sampler, in a number of steps of its own.
+LOOKING: Mapping[str, Callable[[Sampler], Verdict]] = {
     "dtype": dtype_verdict,
     "growth": growth_verdict,
 }
@@ -58,30 +62,52 @@ class Soundness:
         loaded: Loaded,
         ledger: Ledger,
         shelf: Shelf,
+        time: RunTime,
     ) -> None:
+        self._time = time
         self._settings, self._model, self._device = settings, model, device
         self._cases, self._loaded, self._ledger, self._shelf = cases, loaded, ledger, shelf
         self._counted: dict[str, Counters] = {}
         self._place: OtherEnvironment | None = None
 
     def verdict(self, case: Case, gate: str) -> Verdict:
-        """One of `BY_SAMPLER`. What a generation raises is raised."""
-        return self._ledger.judge(case, BY_SAMPLER[gate](self._loaded.sampler(case)))
+        """One of `DRAWING` or `LOOKING`. What a generation raises is raised."""
+
+        def judge(sampler: Sampler) -> Verdict:
+            if gate in LOOKING:
+                return LOOKING[gate](sampler)
+            return DRAWING[gate](sampler, steps=self._time.of(case).invariant_steps)
+
+        return self._judged(case, gate, judge)
+
+    def schedule(self, case: Case) -> Verdict:
+        """Whether a generation takes the steps that the model's files state."""
+
+        def judge(sampler: Sampler) -> Verdict:
+            with shortened(sampler, self._time.of(case).call_steps) as short:
+                return schedule_verdict(short)
+
+        return self._judged(case, "schedule", judge)
 
     def switches(self, case: Case) -> Verdict:
         """Whether switches, hooks and weights are as stated, and as they were loaded."""
-        sampler = self._loaded.sampler(case)
-        return self._ledger.judge(case, switches_verdict(sampler, self._loaded.as_loaded))
+        return self._judged(
+            case, "switches", lambda sampler: switches_verdict(sampler, self._loaded.as_loaded)
+        )
 
     def placement(self, case: Case) -> Verdict:
         """Whether slicing or offloading changes the image."""
-        sampler = self._loaded.sampler(case)
-        return self._ledger.judge(
-            case, placement.placement(sampler, lambda: self._loaded.another(case))
-        )
+
+        def judge(sampler: Sampler) -> Verdict:
+            steps = self._time.of(case).invariant_steps
+            return placement.placement(sampler, lambda: self._loaded.another(case), steps=steps)
+
+        return self._judged(case, "placement", judge)
 
     def new_process(self, case: Case) -> Verdict:
         """Whether another process draws the same image."""
+        if why := self._time.left_out(case, "new process"):
+            return self._ledger.open_gate(case, "new process", why)
         sampler = self._loaded.sampler(case)
         if is_compiled(sampler.pipeline):
             why = "it is compiled, which another process would have to do anew"
@@ -99,10 +125,13 @@ class Soundness:
             finally:
                 there.close()
 
-        return self._ledger.judge(case, sameness.new_process(sampler, elsewhere))
+        steps = self._time.of(case).invariant_steps
+        return self._ledger.judge(case, sameness.new_process(sampler, elsewhere, steps=steps))
 
     def synchronisations(self, case: Case) -> Verdict:
         """Whether a step waits for the device more often than the reference's, or than stored."""
+        if why := self._time.left_out(case, "syncs"):
+            return self._ledger.open_gate(case, "syncs", why)
         own, stored = self._count(case), self._stored(case)
         verdict = syncs_verdict(own, reference=self._counted_reference(case), stored=stored)
         return self._ledger.judge(case, verdict)
@@ -112,6 +141,8 @@ class Soundness:
 
         None where the variant promises no such thing and nothing is stored.
         """
+        if why := self._time.left_out(case, "syncs"):  # they are counted together
+            return self._ledger.open_gate(case, "operators", why)
         own, stored = self._count(case), self._stored(case)
         reference = self._reference(case)
         alike = reference is not None and same_computation(
@@ -137,9 +168,19 @@ class Soundness:
         if place is not None:
             place.close()
 
+    def _judged(self, case: Case, gate: str, judge: Callable[[Sampler], Verdict]) -> Verdict:
+        """The gate's verdict, or why there was no time for it."""
+        if why := self._time.left_out(case, gate):
+            return self._ledger.open_gate(case, gate, why)
+        sampler = self._loaded.sampler(case)
+        with untimed(sampler):
+            return self._ledger.judge(case, judge(sampler))
+
     def _count(self, case: Case) -> Counters:
         if case.id not in self._counted:
-            self._counted[case.id] = count(self._loaded.sampler(case))
+            sampler = self._loaded.sampler(case)
+            with untimed(sampler):
+                self._counted[case.id] = count(sampler)
             self._ledger.update(case, counters=self._counted[case.id].to_dict())
         return self._counted[case.id]
 

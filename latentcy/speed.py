@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from latentcy.case import Case
 from latentcy.docket import Docket
 from latentcy.errors import LatentcyError
+from latentcy.generate.architecture import unet_calls
 from latentcy.generate.compilation import compile_failure, is_compile_failure
 from latentcy.generate.components import components
 from latentcy.generate.conditions import Conditions, read
@@ -24,7 +25,7 @@ from latentcy.generate.memory import watched_memory
 from latentcy.generate.pairing import Pairing, time_pairs
 from latentcy.generate.peak import Peaks
 from latentcy.generate.sampler import Sampler
-from latentcy.generate.stages import stage_seconds
+from latentcy.generate.stages import shortened, stage_seconds
 from latentcy.generate.tensors import peak_tensor_bytes
 from latentcy.generate.trace import write_trace
 from latentcy.generate.yardstick import Yardstick
@@ -35,6 +36,7 @@ from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
 from latentcy.planning import PILOT_PAIRS, Budget, Plan, plan_pairs
 from latentcy.references import References, Timed
+from latentcy.run_time import RunTime
 from latentcy.settings import Settings
 from latentcy.timing import Timing, steady_mean, yardstick_seconds
 from latentcy.track.records import Record
@@ -55,7 +57,9 @@ class Speed:
         ledger: Ledger,
         references: References,
         say: Callable[[str], None],
+        time: RunTime,
     ) -> None:
+        self._time = time
         self._settings, self._device = settings, device
         self._loaded, self._ledger, self._references = loaded, ledger, references
         self._say = say
@@ -70,6 +74,15 @@ class Speed:
         paired = [one for one in cases if not self._references.missing(one)]
         self._budget = Budget(self._settings.budget, tuple(one.id for one in paired))
         self._promised = max(1, sum(self._references.promised(one) for one in paired))
+
+    def is_paired(self, case: Case) -> bool:
+        """Whether the case will be timed in pairs."""
+        promised = self._references.promised(case) and not self._references.missing(case)
+        return promised and self._settings.pairs != 0
+
+    def calls(self, case: Case) -> int:
+        """How often the case is timed where nothing is paired."""
+        return self._rounds(case)
 
     def begin(self, case: Case) -> Timing:
         """Loads the case and its reference, warms both, and settles how many rounds are timed.
@@ -167,16 +180,22 @@ class Speed:
         if self._ledger.of(case).costs is not None:
             return
         sampler = self._loaded.sampler(case)
-        first = sampler.seconds()
-        stages = stage_seconds(sampler)
-        with watched_memory(self._device) as watched:
-            warm = sampler.seconds()
+        steps = self._time.of(case).call_steps
+        with shortened(sampler, steps) as short:
+            first = short.seconds()
+            stages = stage_seconds(short)
+            with watched_memory(self._device) as watched:
+                warm = short.seconds()
         memory = replace(watched.memory, peak_tensor_bytes=peak_tensor_bytes(sampler))
+        flops = count_flops(sampler)
+        if steps is not None:
+            ran = unet_calls(sampler.pipeline.scheduler, steps)
+            stages = _of_all_steps(stages, ran, flops.unet_calls)
         self._ledger.update(case, stages=stages, peak_bytes=memory.peak_bytes)
         costs = Costs(
-            calls=Calls(self._loaded.load_seconds, first, warm),
+            calls=Calls(self._loaded.load_seconds, first, warm, steps),
             stages=stages,
-            flops=count_flops(sampler),
+            flops=flops,
             peak=self._peaks.of(case.variant),
             memory=memory,
             components=components(sampler.pipeline),
@@ -281,11 +300,20 @@ class Speed:
     def _rounds(self, case: Case) -> int:
         """Of a case without a pair: as published, but at least five of a single image."""
         least = 5 if len(case.workload.seeds) == 1 else 3
-        return self._settings.rounds or max(case.workload.repeats, least)
+        asked = self._settings.rounds or max(case.workload.repeats, least)
+        return self._time.of(case).timed or asked
 
     def _seed(self, case: Case) -> int:
         """Of the order of the case's pairs; from the run's and the case's own id."""
         return self._settings.order_seed + zlib.crc32(case.id.encode())
+
+
+def _of_all_steps(
+    stages: Mapping[str, float], ran: int | None, whole: int | None
+) -> dict[str, float]:
+    """Seconds by stage of a whole generation, from those of one with fewer calls of the UNet."""
+    more = whole / ran if whole and ran else 1.0
+    return {name: one * (more if name == "denoising" else 1) for name, one in stages.items()}
 
 
 def _reason(error: Exception) -> str:

@@ -38,7 +38,7 @@ def test_placement_changes_nothing(case, run, promise):
 
 def test_the_schedule_is_as_stated(case, run, promise):
     """Calls of the UNet, timesteps, steps and scalings are those of the model's files."""
-    promise(run.soundness.verdict(case, "schedule"))
+    promise(run.soundness.schedule(case))
 
 
 def test_the_dtype_is_as_stated(case, run, promise):

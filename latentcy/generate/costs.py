@@ -16,11 +16,14 @@ class Calls:
 
     Loading is what `open_sampler` takes. The first generation of a process also loads the
     device's libraries, so the figure is the variant's own only where each case has a process.
+    `steps` are those of both generations, where the plan of the run gave them fewer than the
+    workload has; else None.
     """
 
     load_seconds: float | None = None
     first_seconds: float | None = None
     warm_seconds: float | None = None
+    steps: int | None = None
 
     @property
     def compile_seconds(self) -> float | None:
@@ -124,10 +127,7 @@ class Costs:
         return seconds / calls if calls and seconds is not None else None
 
     def share(self, stage: str) -> float | None:
-        """The share of the measured peak that a stage reaches, 0 to 1; None where not known.
-
-        Above 1 the stage ran in a faster arithmetic than the peak was measured in.
-        """
+        """The share of the measured peak that a stage reaches, 0 to 1; None where not known."""
         flops = getattr(self.flops, stage, None)
         return share(flops, self.stages.get(stage), self.peak)
 
@@ -147,7 +147,7 @@ class Costs:
         """
         flops, peak, memory = (data[name] for name in ("flops", "peak", "memory"))
         return cls(
-            calls=_read(Calls, data["calls"]),
+            calls=_read(Calls, _SINCE_SCHEMA_5 | data["calls"]),
             stages={name: float(value) for name, value in data["stages"].items()},
             flops=_read(Flops, flops) if flops is not None else None,
             peak=_read(Peak, peak) if peak is not None else None,
@@ -157,12 +157,16 @@ class Costs:
 
 
 def share(flops: float | None, seconds: float | None, peak: Peak | None) -> float | None:
-    """`flops` in `seconds` over the peak; None where a figure is missing or no such number."""
+    """`flops` in `seconds` over the peak; None where a figure is missing or no such number.
+
+    More than the peak is none either: what was done faster was not done in its arithmetic.
+    """
     if peak is None or not all(_sound(one) for one in (flops, seconds, peak.flops_per_second)):
         return None
     if not (seconds > 0 and peak.flops_per_second > 0):
         return None
-    return flops / seconds / peak.flops_per_second
+    reached = flops / seconds / peak.flops_per_second
+    return reached if reached <= 1 else None
 
 
 def _sound(value: float | None) -> bool:
@@ -170,6 +174,7 @@ def _sound(value: float | None) -> bool:
 
 
 _TEXTS = ("name", "dtype")
+_SINCE_SCHEMA_5 = {"steps": None}
 _SINCE_SCHEMA_4 = {"peak_tensor_bytes": None}
 
 

@@ -29,17 +29,25 @@ class Peaks:
         self._known: dict[tuple[str, bool], Peak] = {}
 
     def of(self, variant: Variant) -> Peak:
-        """The peak in the arithmetic that the variant does its products in.
+        """The peak in the fastest arithmetic that the variant can do its products in.
 
         That is its autocast dtype, else its weights' dtype; int8 and fp8 weights are held
-        against the dtype of the activations.
+        against the dtype of the activations. Where fp32 is faster, because the device has no
+        arithmetic for that dtype or a slow matrix product in it, convolutions run in fp32, and
+        that is the peak.
         """
         device = self._device
         dtype = variant.resolved_autocast(device) or variant.resolved_dtype(device)
         # Only fp32 products know tf32, so that fp16 with and without it share a measurement.
-        key = (dtype, variant.tf32 and dtype == "float32")
+        own = self._measured(dtype, tf32=variant.tf32 and dtype == "float32")
+        if dtype == "float32" or device.kind != "cpu":
+            return own
+        return max(own, self._measured("float32"), key=lambda peak: peak.flops_per_second or 0.0)
+
+    def _measured(self, dtype: str, *, tf32: bool = False) -> Peak:
+        key = (dtype, tf32)
         if key not in self._known:
-            self._known[key] = device_peak(device, dtype, tf32=key[1])
+            self._known[key] = device_peak(self._device, dtype, tf32=tf32)
         return self._known[key]
 
 

@@ -105,16 +105,17 @@ class Results:
         text = json.dumps(run, indent=1) + "\n"
         self._write_whole(self.folder / "run.json", text.encode())
 
-    def keep_images(self, label: str, images: np.ndarray) -> None:
+    def keep_images(self, label: str, images: np.ndarray, *, in_picture: bool = True) -> None:
         """Writes a case's images, float [n, h, w, 3] in 0..1, as `images/<label>/NNN.png`.
 
         Large ones are kept small as well, for the page. Their first ones become a row of the
-        picture. Non-finite pixels are magenta.
+        picture, unless `in_picture` is False. Non-finite pixels are magenta.
         """
         from latentcy.track.grid import COLUMNS, picture_of
         from latentcy.track.tiles import write_tiles
 
-        self._rows[label] = images[:COLUMNS]
+        if in_picture:
+            self._rows[label] = images[:COLUMNS]
         place = self.folder / "images" / label
         try:
             place.mkdir(parents=True, exist_ok=True)

@@ -70,12 +70,13 @@ def shows_images(record: Record) -> bool:
 def reference_name(record: Record, plain: Mapping[str, object], tiles: Mapping[str, Tiles]) -> str:
     """The folder of the images that the case's are held against; "" where there is none.
 
-    The other environment's where they were kept, then the variant that the record names as
+    The other environment's where they were kept, or the reference's drawn as few and in as few
+    steps as the case's own; then the variant that the record names as
     `image_reference`, then the group's baseline, then what the case was timed with.
     """
     own = label(record)
     named = (plain.get("image_reference"), "baseline", record.paired_with)
-    names = [f"{own} (other)"]
+    names = [f"{own} (other)", f"{own} (reference)"]
     if not (record.paired_with or "").startswith(ELSEWHERE):
         names += [f"{record.group}-{one}" for one in named if isinstance(one, str)]
     return next((one for one in names if one in tiles and one != own), "")

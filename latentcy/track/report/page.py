@@ -171,7 +171,7 @@ def _plots(records: Sequence[Record], names: Sequence[str]) -> dict[str, list[Pl
 def _folders(shown: Shown) -> list[str]:
     """Of the cases, of the other environment's, and of references without a record of their own."""
     own = [label(one) for one in shown.records]
-    others = [f"{one} (other)" for one in own]
+    others = [f"{one} ({side})" for one in own for side in ("other", "reference")]
     references = [
         f"{record.group}-{name}"
         for record, plain in zip(shown.records, shown.plain, strict=True)

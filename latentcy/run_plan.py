@@ -1,0 +1,305 @@
+"""The plan of a run: what each case gets of the time that there is. Pure: nothing here needs torch.
+
+A run that may take so many minutes is planned before anything is measured, from one short call of
+each case (`CaseCost`) and from what each gate draws (`GATE_DRAWS`). Cases that are cheap get all
+that was asked for; what they leave is shared by the others, each of which gets the best of `LEVELS`
+that its share can pay, and loses gates where none can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+PLANNED = 0.8  # of the minutes; the rest is for verdicts still open, and for estimates that err
+PAIRS = 20  # what a case of no great noise is known to need (docs/method.md)
+MEASURED_AT_ONCE = 3  # calls of the workload by which costs are read: first, by stages, warm
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """How many images a case's quality is judged by, and in how many denoising steps each."""
+
+    images: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What one gate draws of a case.
+
+    Attributes:
+        images: of the invariants' own prompts, in as many steps as the plan gives them.
+        calls: of the workload, with all its images.
+        call_steps: of each of those calls; 0 for the steps that the plan gives a schedule.
+    """
+
+    images: int = 0
+    calls: int = 0
+    call_steps: int = 0
+
+
+# tests/test_run_plan.py counts them.
+GATE_DRAWS: Mapping[str, Draws] = {
+    "schedule": Draws(calls=1),
+    "dtype": Draws(calls=1, call_steps=2),
+    "switches": Draws(calls=3, call_steps=2),
+    "new process": Draws(images=2),
+    "repeat": Draws(images=6),
+    "seed": Draws(images=3),
+    "batch": Draws(images=12),
+    "history": Draws(images=5),
+    "syncs": Draws(calls=1, call_steps=10),
+    "operators": Draws(),
+    "generator": Draws(images=12),
+    "placement": Draws(images=10),
+    "growth": Draws(calls=11, call_steps=2),
+}
+TIMED_GATES = frozenset({"latency", "speed", "climbing"})
+PROCESS_SECONDS = 12.0  # of starting another process, which the first "new process" of a run does
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much of what was asked for a case gets; None stands for all of it."""
+
+    images: int | None = None
+    image_steps: int | None = None
+    call_steps: int | None = None  # of the calls by which costs and the schedule are read
+    invariant_steps: int = 4
+    timed: int | None = None  # calls that are timed where nothing is paired
+    pairs: int = PAIRS
+
+
+LEVELS = (
+    Level(),
+    Level(images=16, image_steps=10, call_steps=5, timed=1),
+    Level(images=8, image_steps=10, call_steps=5, invariant_steps=2, timed=1, pairs=10),
+    Level(images=4, image_steps=10, call_steps=5, invariant_steps=2, timed=1, pairs=10),
+)
+
+
+@dataclass(frozen=True)
+class CaseCost:
+    """What a case was seen to take, and what is due of it.
+
+    Attributes:
+        case: its id.
+        image_seconds, step_seconds: of one image, apart from its steps, and of each of its steps,
+            where nothing is timed.
+        slower_timed: by how much a timed call takes longer than those (it may run fewer threads).
+        seeds, steps: images and steps of a call of the workload.
+        calls: of the workload that are timed where nothing is paired.
+        reference: id of the case that it is paired with; "" where it promises no speed.
+        gates: that are due.
+        why: what makes it slow, for the user; "" where nothing is known.
+    """
+
+    case: str
+    image_seconds: float
+    step_seconds: float
+    seeds: int
+    steps: int
+    calls: int
+    gates: frozenset[str]
+    slower_timed: float = 1.0
+    reference: str = ""
+    why: str = ""
+
+    def seconds(self, images: int, steps: int) -> float:
+        """Of so many images in so many steps each."""
+        return images * (self.image_seconds + steps * self.step_seconds)
+
+    @property
+    def call_seconds(self) -> float:
+        """Of one timed call of the workload."""
+        return self.slower_timed * self.seconds(self.seeds, self.steps)
+
+
+@dataclass(frozen=True)
+class CasePlan:
+    """What one case gets.
+
+    Attributes:
+        images: of its quality.
+        call_steps: of the calls by which costs and schedule are read; None: the workload's.
+        invariant_steps: of an invariant's images, at most.
+        timed: calls that are timed where nothing is paired; None: as asked for.
+        seconds: that all of it is expected to take; nan where nothing was planned.
+        needed_first: of them those of images and timing, which come before all invariants.
+        image_seconds: of one image of its quality.
+        gate_seconds: of each invariant.
+        left_out: reason by gate.
+        words: what it got and why, for the user; "" where it is all that was asked for.
+    """
+
+    images: ImagePlan
+    call_steps: int | None = None
+    invariant_steps: int = 4
+    timed: int | None = None
+    seconds: float = math.nan
+    needed_first: float = 0.0
+    image_seconds: float = 0.0
+    gate_seconds: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    words: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for a record."""
+        return {
+            "images": self.images.images,
+            "image_steps": self.images.steps,
+            "call_steps": self.call_steps,
+            "timed": self.timed,
+            "left_out": dict(self.left_out),
+            "words": self.words,
+        }
+
+
+def plan_run(
+    costs: Sequence[CaseCost], asked: Mapping[str, ImagePlan], seconds: float
+) -> dict[str, CasePlan]:
+    """Share the seconds out among the cases.
+
+    Args:
+        costs: of each case that will be run, in their order.
+        asked: the images of each, by the case's id.
+        seconds: that the run may take; `PLANNED` of them are given away.
+
+    Returns:
+        A plan for each case, by its id. No case gets less than images, even where those alone
+        take longer than there is.
+    """
+    blind = [cost for cost in costs if not math.isfinite(cost.call_seconds)]
+    costs = [cost for cost in costs if cost not in blind]
+    by_case = {cost.case: cost for cost in costs}
+    whole = {cost.case: _level_seconds(cost, LEVELS[0], asked, by_case) for cost in costs}
+    left, waiting = PLANNED * seconds, len(costs)
+    plans = {cost.case: _unseen(cost, asked[cost.case]) for cost in blind}
+    for cost in sorted(costs, key=lambda one: whole[one.case]):  # the cheapest leave something over
+        share = max(0.0, left) / waiting
+        plans[cost.case] = _best(cost, share, asked, by_case)
+        left -= plans[cost.case].seconds
+        waiting -= 1
+    return plans
+
+
+def _unseen(cost: CaseCost, asked: ImagePlan) -> CasePlan:
+    """The least, for a case whose first call took no time by this clock."""
+    level = LEVELS[-1]
+    images = _images(level, asked)
+    words = (
+        f"{images.images} images in {images.steps} steps, {_times(level.timed or 1)}: the clock "
+    )
+    words += "stood still during its first call"
+    steps = None if level.call_steps is None else min(level.call_steps, cost.steps)
+    return CasePlan(images, steps, level.invariant_steps, level.timed, 0.0, words=words)
+
+
+def _best(
+    cost: CaseCost,
+    share: float,
+    asked: Mapping[str, ImagePlan],
+    by_case: Mapping[str, CaseCost],
+) -> CasePlan:
+    """The best level that a share of the time can pay, or the least without its costliest gates."""
+    for level in LEVELS:
+        seconds = _level_seconds(cost, level, asked, by_case)
+        if seconds <= share:
+            break
+    images = _images(level, asked[cost.case])
+    timing = _timing_seconds(cost, level, by_case)
+    plan = CasePlan(
+        images=images,
+        call_steps=None if level.call_steps is None else min(level.call_steps, cost.steps),
+        invariant_steps=level.invariant_steps,
+        timed=level.timed,
+        seconds=seconds,
+        needed_first=cost.seconds(images.images, images.steps) + timing,
+        image_seconds=cost.seconds(1, images.steps),
+        gate_seconds={
+            gate: _gate_seconds(cost, gate, level) for gate in GATE_DRAWS if gate in cost.gates
+        },
+    )
+    if seconds > share:
+        plan = _without(plan, cost, share, timing)
+    return replace(plan, words=_words(plan, cost, whole=level == LEVELS[0]))
+
+
+def _without(plan: CasePlan, cost: CaseCost, share: float, timing: float) -> CasePlan:
+    """The plan without the costliest invariants, and then without timing, until it can be paid."""
+    seconds, needed_first, each = plan.seconds, plan.needed_first, plan.gate_seconds
+    left_out: dict[str, str] = {}
+    for gate in sorted(each, key=lambda one: -each[one]):
+        if seconds <= share or not each[gate]:
+            break
+        seconds -= each[gate]
+        left_out[gate] = too_little(each[gate])
+    if seconds > share and timing:
+        seconds, needed_first = seconds - timing, needed_first - timing
+        left_out |= dict.fromkeys(cost.gates & TIMED_GATES, too_little(timing))
+    return replace(plan, seconds=seconds, needed_first=needed_first, left_out=left_out)
+
+
+def _level_seconds(
+    cost: CaseCost,
+    level: Level,
+    asked: Mapping[str, ImagePlan],
+    by_case: Mapping[str, CaseCost],
+) -> float:
+    """Of all gates of a case at one level."""
+    images = _images(level, asked[cost.case])
+    total = cost.seconds(images.images, images.steps)
+    total += sum(_gate_seconds(cost, gate, level) for gate in cost.gates)
+    if "memory" in cost.gates or cost.gates & TIMED_GATES:
+        steps = level.call_steps or cost.steps
+        total += MEASURED_AT_ONCE * cost.seconds(cost.seeds, steps) * cost.slower_timed
+    return total + _timing_seconds(cost, level, by_case)
+
+
+def _timing_seconds(cost: CaseCost, level: Level, by_case: Mapping[str, CaseCost]) -> float:
+    if not cost.gates & TIMED_GATES:
+        return 0.0
+    if cost.reference:
+        other = by_case.get(cost.reference, cost)
+        return level.pairs * (cost.call_seconds + other.call_seconds)
+    return (level.timed or cost.calls) * cost.call_seconds
+
+
+def _gate_seconds(cost: CaseCost, gate: str, level: Level) -> float:
+    draws = GATE_DRAWS.get(gate, Draws())
+    steps = draws.call_steps or level.call_steps or cost.steps
+    own = cost.seconds(draws.images, min(level.invariant_steps, cost.steps))
+    return own + cost.seconds(draws.calls * cost.seeds, min(steps, cost.steps))
+
+
+def _images(level: Level, asked: ImagePlan) -> ImagePlan:
+    steps = asked.steps if level.image_steps is None else min(level.image_steps, asked.steps)
+    images = asked.images if level.images is None else min(level.images, asked.images)
+    return ImagePlan(images, steps)
+
+
+def too_little(seconds: float) -> str:
+    """Why a gate that takes so long was left out."""
+    return f"left out: there was no time for it, it takes about {seconds:.2g} s (--minutes)"
+
+
+def _words(plan: CasePlan, cost: CaseCost, *, whole: bool) -> str:
+    """ "4 images in 10 steps, timed once: one generation takes 10 s, since ..."."""
+    if whole and not plan.left_out:
+        return ""
+    parts = [f"{plan.images.images} images in {plan.images.steps} steps"]
+    timed = [gate for gate in plan.left_out if gate in TIMED_GATES]
+    if cost.gates & TIMED_GATES and not timed:
+        parts.append("timed in pairs" if cost.reference else _times(plan.timed or cost.calls))
+    missed = ["timing"] * bool(timed)
+    missed += [gate for gate in plan.left_out if gate not in TIMED_GATES]
+    if missed:
+        parts.append(f"without {', '.join(missed)}")
+    why = f", since {cost.why}" if cost.why else ""
+    return f"{', '.join(parts)}: one generation takes {cost.call_seconds:.2g} s{why}"
+
+
+def _times(count: int) -> str:
+    return "timed once" if count == 1 else f"timed {count} times"

@@ -41,7 +41,11 @@ def _merge(asked: argparse.Namespace) -> int:
     copy_images(asked.runs, asked.out)
     print(table(run.records), *speed_lines(run.records), "", sep="\n")
     print(f"Results: {asked.out / 'run.json'}")
-    print(textwrap.fill(sentence(run.records), WIDTH, break_on_hyphens=False))
+    print(
+        textwrap.fill(
+            sentence(run.records, interrupted=run.interrupted), WIDTH, break_on_hyphens=False
+        )
+    )
     failed = any(one.status == FAILED and not one.control for one in run.records)
     return 1 if failed else 0
 

@@ -52,6 +52,12 @@ class Ledger:
         self._records[record.case] = record
         self._results.write(self._reason, self._environment, self.records)
 
+    def end(self, interrupted: str) -> None:
+        """Writes how far the run came, where it did not come to its end; "" where it did."""
+        self._results.end(interrupted)
+        if self._records:
+            self._results.write(self._reason, self._environment, self.records)
+
     def judge(self, case: Case, verdict: Verdict) -> Verdict:
         """Adds a verdict, in place of an earlier one of the same gate; returns it."""
         others = tuple(one for one in self.of(case).verdicts if one.gate != verdict.gate)

@@ -19,7 +19,7 @@ from latentcy.judge.profile import Profile
 from latentcy.judge.scores import clip_verdict, ssim_verdict
 from latentcy.judge.tokens import tokens_verdict
 from latentcy.judge.tolerances import bounds, kind_of
-from latentcy.judge.verdicts import FAILED, Verdict
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, Verdict
 from latentcy.ledger import Ledger
 from latentcy.loaded import Loaded
 from latentcy.references import OtherPlace, References
@@ -64,7 +64,7 @@ class Likeness:
         self._elsewhere = references if isinstance(references, OtherPlace) else None
         self._observations: dict[tuple[str, ImagePlan], Observation] = {}
         self._there: dict[tuple[str, ImagePlan], Observation] = {}
-        self._profiles: dict[str, Profile] = {}
+        self._profiles: dict[tuple[str, ImagePlan], Profile] = {}
         self._lost: dict[tuple[str, ImagePlan], str] = {}
 
     def images(self, case: Case) -> Verdict:
@@ -82,23 +82,31 @@ class Likeness:
         limit = self._promised(case).ssim
         if limit is None or self._alike(case) is None:
             return None
-        seen = self._profile(case)
-        if isinstance(seen, str):
-            return self._ledger.open_gate(case, "SSIM", seen)
-        values = seen.against["SSIM"]
-        self._ledger.update(case, ssim=float(np.mean(values)))
-        return self._ledger.judge(case, ssim_verdict(values, limit))
+
+        def judge() -> Verdict:
+            seen = self._profile(case)
+            if isinstance(seen, str):
+                return self._ledger.open_gate(case, "SSIM", seen)
+            values = seen.against["SSIM"]
+            self._ledger.update(case, ssim=float(np.mean(values)))
+            return self._ledger.judge(case, ssim_verdict(values, limit))
+
+        return self._until_known(case, judge)
 
     def profiled(self, case: Case, gate: str) -> Verdict | None:
         """One of `PROFILED`; None where nothing is promised that it could judge."""
         kind = kind_of(self._promised(case))
         if kind is None or not self._has_reference(case):
             return None
-        seen = self._profile(case)
-        if isinstance(seen, str):
-            return self._ledger.open_gate(case, gate, seen)
-        verdict = PROFILED[gate](seen, bounds(kind))
-        return None if verdict is None else self._ledger.judge(case, verdict)
+
+        def judge() -> Verdict | None:
+            seen = self._profile(case)
+            if isinstance(seen, str):
+                return self._ledger.open_gate(case, gate, seen)
+            verdict = PROFILED[gate](seen, bounds(kind))
+            return None if verdict is None else self._ledger.judge(case, verdict)
+
+        return self._until_known(case, judge)
 
     def clip(self, case: Case) -> Verdict | None:
         """CLIP per prompt, paired with the reference; None where the variant promises none."""
@@ -111,11 +119,29 @@ class Likeness:
         if observation.clip is None:
             why = f"no scorer: {self._gallery.without_scorer}"
             return self._ledger.open_gate(case, "CLIP", why)
-        reference = self._held_against(case, case.variant.reference)
-        if isinstance(reference, str):
-            return self._ledger.open_gate(case, "CLIP", reference)
-        assert reference.clip is not None  # one scorer for all cases
-        return self._ledger.judge(case, clip_verdict(observation.clip, reference.clip, limit))
+
+        def judge() -> Verdict:
+            own, reference = self.observation(case), self._held_against(case, name)
+            if isinstance(reference, str):
+                return self._ledger.open_gate(case, "CLIP", reference)
+            assert own.clip is not None and reference.clip is not None  # one scorer for all cases
+            self._ledger.update(case, clip=float(np.mean(own.clip)))
+            return self._ledger.judge(case, clip_verdict(own.clip, reference.clip, limit))
+
+        name = case.variant.reference
+        return self._until_known(case, judge)
+
+    def _until_known(self, case: Case, judge: Callable[[], Verdict | None]) -> Verdict | None:
+        """Judges by more images while the verdict is open and there is time for them."""
+        verdict = judge()
+        while verdict is not None and verdict.status == INCONCLUSIVE:
+            name = self._alike(case) or case.variant.reference
+            if self._time.more_images(case, self._case(case, name).id) is None:
+                break
+            self._ledger.update(case, plan=self._time.of(case).to_dict())
+            self.images(case)
+            verdict = judge()
+        return verdict
 
     def observation(self, case: Case) -> Observation:
         """The case's images, as many as it gets, generated once, and what was read from them."""
@@ -156,15 +182,16 @@ class Likeness:
         """The case's images against its reference's, read once, or why they cannot be."""
         if self._model.unjudged:
             return self._model.unjudged
-        if case.id not in self._profiles:
+        key = case.id, self._time.of(case).images
+        if key not in self._profiles:
             name = self._alike(case) or case.variant.reference
             reference = self._held_against(case, name)
             if isinstance(reference, str):
                 return reference
-            self._profiles[case.id] = self._compared(case, reference)
-            against = self._profiles[case.id].to_dict()["against"]
+            self._profiles[key] = self._compared(case, reference)
+            against = self._profiles[key].to_dict()["against"]
             self._ledger.update(case, profile=against, image_reference=name)
-        return self._profiles[case.id]
+        return self._profiles[key]
 
     def _compared(self, case: Case, reference: Observation) -> Profile:
         made = self.observation(case)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from latentcy.archive import Archive
@@ -42,6 +43,8 @@ from latentcy.track.about import about_now
 from latentcy.track.records import Record
 from latentcy.track.results import Results
 
+NO_END = "it was ended before it could say how far it came"
+
 
 class Run:
     """The cases of one session, and everything measured so far.
@@ -70,7 +73,7 @@ class Run:
         about = about_now(
             Path(), command=settings.command, prompts=chosen.prompts, seeds=chosen.seeds
         )
-        self.results = Results(settings.results, about)
+        self.results = Results(settings.results, replace(about, interrupted=NO_END))
         self.gallery = Gallery(
             self.model,
             self.device,
@@ -158,6 +161,12 @@ class Run:
         for line in self.time.plan(probe.costs(runnable, due)):
             self._say(line)
 
+    def begin(self, case: Case) -> None:
+        """Notes that the case is at work from now on, and what it gets."""
+        self.time.begin(case)
+        if self.time.limited:
+            self.ledger.update(case, plan=self.time.of(case).to_dict())
+
     def refusal(self, case: Case) -> str | None:
         """Why the case cannot run here, recorded as skipped; None where it can."""
         reason = self.why_not(case)
@@ -240,9 +249,13 @@ class Run:
         generating = f"Of {after_loading:.0f} s after loading, {share:.0%} were spent generating."
         return (*self.speed.sentences(), generating)
 
-    def finish(self) -> None:
-        """Settles what is open, lets the pipelines go, and writes the picture of all images."""
+    def finish(self, interrupted: str = "") -> None:
+        """Settles what is open, lets the pipelines go, and writes the picture of all images.
+
+        `interrupted` is how far the run came, where it did not come to its end.
+        """
         self.speed.settle()
+        self.ledger.end(interrupted)
         self.close()
         self.results.write_grid(self.prompts)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from latentcy.case import Case
 from latentcy.generate import spent
-from latentcy.run_plan import CaseCost, CasePlan, ImagePlan, plan_run, too_little
+from latentcy.run_plan import NO_TIME, CaseCost, CasePlan, ImagePlan, plan_run
 
 MINUTES = 5.0  # of a run on the embedded model, where nothing else is asked for
 
@@ -74,7 +74,7 @@ class RunTime:
             one.needed_first for name, one in self._plans.items() if name not in self._begun
         )
         over = self.elapsed + seconds + first > self._seconds
-        return too_little(seconds) if over else None
+        return NO_TIME if over else None
 
     def spare(self, case: Case) -> float | None:
         """Seconds that the case may take beyond its plan; None without a limit.
@@ -88,16 +88,17 @@ class RunTime:
         own = max(0.0, began + self.of(case).seconds - self.elapsed)
         return max(0.0, self._seconds - self.elapsed - to_come - own)
 
-    def more_images(self, case: Case, reference_share: float = 1.0) -> ImagePlan | None:
+    def more_images(self, case: Case, reference: str = "") -> ImagePlan | None:
         """Twice as many images, where they were asked for and there is time; planned from then on.
 
-        `reference_share` is how long a reference's image takes of the case's own.
+        They are all drawn anew, and those of the reference, of this id, as well.
         """
         plan, asked = self.of(case), self._asked[case.id]
         images = min(2 * plan.images.images, asked.images)
         if images <= plan.images.images or not plan.image_seconds:
             return None
-        seconds = images * plan.image_seconds * (1 + reference_share)
+        other = self._plans.get(reference)
+        seconds = images * (plan.image_seconds + (other.image_seconds if other else 0.0))
         spare = self.spare(case)
         if spare is None or seconds > spare:
             return None

@@ -208,6 +208,8 @@ class Speed:
     def _warm_reference(self, case: Case, sampler: Sampler) -> Timed | None:
         """The reference, loaded and warm; None where it cannot be used, with the reason kept."""
         why = self._references.missing(case)
+        if not self._references.promised(case):
+            why = "it promises no speed here"
         if not self._settings.pairs:
             why = "no pairs were asked for (--pairs 0)"
         if why:

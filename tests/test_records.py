@@ -80,7 +80,7 @@ def test_a_skipped_record_is_skipped():
     "data", [{}, {"schema": 2}, {"schema": 1}, None, {**FULL.to_dict(), "clip": "much"}]
 )
 def test_what_is_no_record_is_refused(data):
-    with pytest.raises(LatentcyError, match="record of schema 4"):
+    with pytest.raises(LatentcyError, match="record of schema 5"):
         Record.from_dict(data)
 
 

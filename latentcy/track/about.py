@@ -36,6 +36,8 @@ class About:
         command: the command line that made it.
         prompts: of the quality gates, image i from prompts[i].
         seeds: one for each of the prompts.
+        interrupted: how far it came, where it did not come to its end; else "". It is on disk from
+            the first record on, so that a run which was killed does not pass for a whole one.
     """
 
     id: str
@@ -45,6 +47,7 @@ class About:
     command: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    interrupted: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -55,7 +58,7 @@ class About:
         """Reads what `to_dict` wrote; raises KeyError or TypeError where something is missing."""
         texts = {name: data[name] for name in ("id", "started", "commit", "branch")}
         lists = {name: tuple(data[name]) for name in ("command", "prompts", "seeds")}
-        return cls(**texts, **lists)
+        return cls(**texts, **lists, interrupted=str(data.get("interrupted") or ""))
 
 
 def about_now(

@@ -71,7 +71,9 @@ def _about(runs: Sequence[RunFile]) -> About | None:
         return known[0] if known else None
     ids = "\n".join(sorted(one.id for one in known))
     started = min(one.started for one in known)
-    return replace(known[0], id=sha256(ids.encode()).hexdigest()[:32], started=started)
+    cut = "; ".join(one.interrupted for one in known if one.interrupted)
+    own = sha256(ids.encode()).hexdigest()[:32]
+    return replace(known[0], id=own, started=started, interrupted=cut)
 
 
 def judge_again(records: Sequence[Record]) -> tuple[Record, ...]:

@@ -14,13 +14,15 @@ from latentcy.judge.comparison import Comparison
 from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
 
 # 1: the first. 2: pairs, their comparison, the yardstick and the conditions. 3: costs. 4: the
-# quality profile and the counters.
-SCHEMA = 4
-READABLE = (3, SCHEMA)
+# quality profile and the counters. 5: what the plan of the run gave the case, and the looks at its
+# pairs.
+SCHEMA = 5
+READABLE = (3, 4, SCHEMA)
 
 SKIPPED = "skipped"
 
 _SINCE_4 = ("image_reference", "profile", "counters")
+_SINCE_5 = ("plan",)
 _NUMBERS = (
     "seconds",
     "speedup",
@@ -58,6 +60,7 @@ class Record:
         image_reference: the variant, or the other place, that its images are held against.
         profile: for each metric of its images a summary, as `latentcy.judge.profile` writes it.
         counters: operators and host synchronisations per step.
+        plan: what the case got where a run was planned (`latentcy.run_plan.CasePlan`), else None.
         skipped: why the case was not run, else None.
         control: known-bad on purpose; its failures are findings and fail no run.
     """
@@ -87,10 +90,16 @@ class Record:
     image_reference: str | None = None
     profile: Mapping[str, Any] | None = None
     counters: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
     verdicts: tuple[Verdict, ...] = ()
     skipped: str | None = None
     control: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def planned(self) -> str:
+        """What the case got where that is less than was asked for, and why; else ""."""
+        return str((self.plan or {}).get("words") or "")
 
     @property
     def status(self) -> str:
@@ -120,8 +129,9 @@ class Record:
         if schema not in READABLE:
             raise _not_a_record(f"a record of schema {schema!r}")
         try:
-            since_4 = dict.fromkeys(_SINCE_4) if schema < SCHEMA else {}
-            values = {item.name: (since_4 | dict(data))[item.name] for item in fields(cls)}
+            since = dict.fromkeys((*(_SINCE_4 if schema < 4 else ()), *_SINCE_5))
+            known = since | dict(data) if schema < SCHEMA else dict(data)
+            values = {item.name: known[item.name] for item in fields(cls)}
             for name in _NUMBERS:
                 values[name] = _number(values[name])
             values["rounds"] = tuple(_number(value) for value in values["rounds"])
@@ -144,7 +154,7 @@ class Record:
                 values["comparison"] = _comparison(values["comparison"])
             if values["costs"] is not None:
                 values["costs"] = Costs.from_dict(values["costs"])
-            for name in ("profile", "counters"):
+            for name in ("profile", "counters", "plan"):
                 values[name] = _plain(values[name])
             values["marks"] = tuple(values["marks"])
             values["environment"] = dict(values["environment"])

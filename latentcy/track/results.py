@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,11 @@ class RunFile:
     environment: Mapping[str, str]
     records: tuple[Record, ...]
     about: About | None = None
+
+    @property
+    def interrupted(self) -> str:
+        """How far it came, where it did not come to its end; else ""."""
+        return self.about.interrupted if self.about else ""
 
 
 def read_run(path: Path) -> RunFile:
@@ -104,6 +109,11 @@ class Results:
         }
         text = json.dumps(run, indent=1) + "\n"
         self._write_whole(self.folder / "run.json", text.encode())
+
+    def end(self, interrupted: str) -> None:
+        """Says from now on how far the run came; "" for a whole one."""
+        if self.about is not None:
+            self.about = replace(self.about, interrupted=interrupted)
 
     def keep_images(self, label: str, images: np.ndarray, *, in_picture: bool = True) -> None:
         """Writes a case's images, float [n, h, w, 3] in 0..1, as `images/<label>/NNN.png`.

@@ -18,7 +18,7 @@ def summary(run: RunFile) -> str:
     """The run as GitHub-flavoured Markdown; whatever comes from a file is escaped."""
     parts = [
         "## Latentcy",
-        _escaped(sentence(run.records)),
+        _escaped(sentence(run.records, interrupted=run.interrupted)),
         *_failures(run),
         _table(run.records),
         *_open_gates(run.records),

@@ -37,8 +37,12 @@ def table(records: Sequence[Record]) -> str:
     return "\n\n".join(parts)
 
 
-def sentence(records: Sequence[Record]) -> str:
-    """Say in one sentence whether the run kept its promises."""
+def sentence(records: Sequence[Record], *, interrupted: str = "") -> str:
+    """Say in one sentence whether the run kept its promises; `interrupted` is how far it came."""
+    if interrupted:
+        failed = [one for one in records if one.status == FAILED and not one.control]
+        named = ", ".join(f"{one.group}/{one.variant} ({_gates(one, FAILED)})" for one in failed)
+        return f"INTERRUPTED: {interrupted}{f'; FAILED so far: {named}' if named else ''}."
     judged = [record for record in records if record.status != SKIPPED]
     if not judged:
         return "INCONCLUSIVE: no variant was measured."
@@ -133,9 +137,11 @@ def _reasons(records: Sequence[Record]) -> list[str]:
         for (status, reason), names in gates.items():
             shared = sharing.setdefault((" and ".join(names), status, reason), [])
             shared.append(record.variant)
-    lines = []
+    texts = [f"{one.variant} got {one.planned}" for one in records if one.planned]
     for (gate, status, reason), variants in sharing.items():
-        text = f"{', '.join(dict.fromkeys(variants))}: {gate} {status}: {reason}"
+        texts.append(f"{', '.join(dict.fromkeys(variants))}: {gate} {status}: {reason}")
+    lines = []
+    for text in texts:
         lines += textwrap.wrap(
             text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
         )

@@ -139,7 +139,7 @@ def _texts(
     environment = environment_table(shown, compared)
     plots = _plots(shown.records, names)
     trends = trend_plots(trend) if trend is not None else None
-    verdict = sentence(shown.records)
+    verdict = sentence(shown.records, interrupted=shown.run.interrupted)
     return {
         "shown": shown,
         "status": verdict.partition(":")[0].partition(";")[0].strip().lower(),

@@ -68,6 +68,10 @@ def case_views(shown: Shown, labels: Sequence[str]) -> tuple[CaseView, ...]:
     return tuple(sorted(views, key=lambda one: (_FIRST[one.status], one.control)))
 
 
+def _got(record: Record) -> tuple[str, ...]:
+    return (f"It got {record.planned}.",) if record.planned else ()
+
+
 def gate_names(records: Sequence[Record]) -> tuple[str, ...]:
     """All gates of the run, in the order in which they were judged."""
     every = (verdict.gate for record in records for verdict in record.verdicts)
@@ -146,7 +150,7 @@ def _view(
     return CaseView(
         index=index,
         label=label,
-        changes=clip(record.changes, 2000),
+        changes=clip(" ".join([record.changes, *_got(record)]), 2000),
         status=record.status,
         control=bool(record.control),
         skipped=clip(record.skipped) if record.skipped is not None else "",

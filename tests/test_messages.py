@@ -155,6 +155,10 @@ def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, tiny):
     written = json.loads((tmp_path / "benchmark.json").read_text())
     assert written["benchmarks"][0]["extra_info"]["variant"] == "baseline"
     assert "images.png" in outcome.text
+    came = "1 of 2 cases were judged, precision/stopped was cut off"
+    assert f"INTERRUPTED: {came}." in outcome.text and "PASSED:" not in outcome.text
+    about = json.loads((tmp_path / "results" / "run.json").read_text())["about"]
+    assert about["interrupted"] == came
 
 
 def test_a_compilation_that_fails_is_one_message_and_costs_its_case_alone(pytester, tiny):

@@ -102,6 +102,14 @@ def test_the_sentence_names_what_failed_and_not_the_control():
     assert "the control autocast failed" in text and "1 skipped" in text
 
 
+def test_the_sentence_of_a_run_cut_off_passes_nothing():
+    came = "1 of 7 cases were judged, precision/fp16 was cut off, 5 were not begun"
+    sound = [record("baseline", "passed")]
+    assert sentence(sound, interrupted=came) == f"INTERRUPTED: {came}."
+    text = sentence(RECORDS, interrupted=came)
+    assert text.startswith(f"INTERRUPTED: {came}; FAILED so far: ")
+
+
 def test_the_sentence_of_a_sound_run_passes():
     records = [record("baseline", "passed"), record("fp16", "passed")]
     assert sentence(records) == "PASSED: 2 of 2 variants kept every promise."

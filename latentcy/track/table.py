@@ -41,7 +41,7 @@ def sentence(records: Sequence[Record], *, interrupted: str = "") -> str:
     """Say in one sentence whether the run kept its promises; `interrupted` is how far it came."""
     if interrupted:
         failed = [one for one in records if one.status == FAILED and not one.control]
-        named = ", ".join(f"{one.group}/{one.variant} ({_gates(one, FAILED)})" for one in failed)
+        named = _named(failed)
         return f"INTERRUPTED: {interrupted}{f'; FAILED so far: {named}' if named else ''}."
     judged = [record for record in records if record.status != SKIPPED]
     if not judged:
@@ -52,7 +52,7 @@ def sentence(records: Sequence[Record], *, interrupted: str = "") -> str:
     unsure = [record for record in judged if record.status == INCONCLUSIVE]
     clauses = []
     if failed:
-        named = ", ".join(f"{one.group}/{one.variant} ({_gates(one, FAILED)})" for one in failed)
+        named = _named(failed)
         clauses.append(f"FAILED: {len(failed)} of {len(judged)} variants failed, {named}")
         if kept:
             clauses.append(f"{len(kept)} passed")
@@ -146,6 +146,10 @@ def _reasons(records: Sequence[Record]) -> list[str]:
             text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
         )
     return lines
+
+
+def _named(failed: Sequence[Record]) -> str:
+    return ", ".join(f"{one.group}/{one.variant} ({_gates(one, FAILED)})" for one in failed)
 
 
 def _kept(record: Record) -> bool:

@@ -35,16 +35,21 @@ class Docket:
         self._notes: dict[str, Sequence[str]] = {}
         self._settled = False
 
-    def add(self, case: Case, pairs: Pairs, *, per_trial: int, notes: Sequence[str]) -> Comparison:
-        """Compares a case's pairs; `notes` go into its verdict."""
+    def add(
+        self, case: Case, pairs: Pairs, *, looks: int, trials: Sequence[int], notes: Sequence[str]
+    ) -> Comparison:
+        """Compares a case's pairs, judged in so many looks; `notes` go into its verdict.
+
+        `trials` are the pairs of each trial of a self-check.
+        """
         self._settled = False
         tolerance = self._settings.speed_tolerance
-        one = compare(pairs.reference, pairs.candidate, tolerance)
+        one = compare(pairs.reference, pairs.candidate, tolerance, looks=looks)
         self._notes[case.id] = (*notes, *_imprecise(one, self._settings.precision))
         if self._settings.self_check:
             self._trials[case.id] = tuple(
-                compare(each.reference, each.candidate, tolerance)
-                for each in pairs.blocks(per_trial)
+                compare(each.reference, each.candidate, tolerance, looks=looks)
+                for each in pairs.split(trials)
             )
         elif self._references.promised(case):
             self._compared[case.id] = case, one

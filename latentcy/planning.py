@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from latentcy.judge.comparison import CONFIDENCE
+from latentcy.judge.looks import Looks
 from latentcy.judge.stats import least_pairs, pairs_needed
 
 PILOT_PAIRS = 7
@@ -17,10 +18,22 @@ MOST_PAIRS = 200  # what a pilot may ask for where no budget ends it
 
 @dataclass(frozen=True)
 class Plan:
-    """How many pairs are timed, and what the verdict has to say about that number."""
+    """How many pairs are timed, and what the verdict has to say about that number.
 
-    pairs: int
+    Attributes:
+        looks: after how many pairs it is judged; of a case that is timed alone, its calls.
+        note: for the verdict.
+        seconds: after which no further pair is begun; None for no such limit.
+    """
+
+    looks: Looks
     note: str = ""
+    seconds: float | None = None
+
+    @property
+    def pairs(self) -> int:
+        """At most."""
+        return self.looks.most
 
 
 class Budget:
@@ -96,7 +109,7 @@ def plan_pairs(
     elif precision:
         affordable = most
     if wanted <= affordable:
-        return Plan(wanted)
+        return Plan(Looks((wanted,)))
     if allowed_seconds is None:
         note = f"±{precision:.2%} would take {wanted} pairs, {most} are the most without --budget"
     elif affordable < least:
@@ -106,4 +119,4 @@ def plan_pairs(
         )
     else:
         note = f"the budget allowed {affordable} of {wanted} pairs (--budget)"
-    return Plan(max(1, affordable), note)
+    return Plan(Looks((max(1, affordable),)), note)

@@ -133,6 +133,7 @@ class CasePlan:
         timed: calls that are timed where nothing is paired; None: as asked for.
         seconds: that all of it is expected to take; nan where nothing was planned.
         needed_first: of them those of images and timing, which come before all invariants.
+        timing_seconds: of timing alone.
         image_seconds: of one image of its quality.
         gate_seconds: of each invariant.
         left_out: reason by gate.
@@ -145,6 +146,7 @@ class CasePlan:
     timed: int | None = None
     seconds: float = math.nan
     needed_first: float = 0.0
+    timing_seconds: float = 0.0
     image_seconds: float = 0.0
     gate_seconds: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -222,6 +224,7 @@ def _best(
         timed=level.timed,
         seconds=seconds,
         needed_first=cost.seconds(images.images, images.steps) + timing,
+        timing_seconds=timing,
         image_seconds=cost.seconds(1, images.steps),
         gate_seconds={
             gate: _gate_seconds(cost, gate, level) for gate in GATE_DRAWS if gate in cost.gates

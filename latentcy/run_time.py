@@ -88,6 +88,11 @@ class RunTime:
         own = max(0.0, began + self.of(case).seconds - self.elapsed)
         return max(0.0, self._seconds - self.elapsed - to_come - own)
 
+    def timing(self, case: Case) -> float | None:
+        """Seconds that timing the case may take; None without a limit."""
+        spare = self.spare(case)
+        return None if spare is None else self.of(case).timing_seconds + spare
+
     def more_images(self, case: Case, reference: str = "") -> ImagePlan | None:
         """Twice as many images, where they were asked for and there is time; planned from then on.
 

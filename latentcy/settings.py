@@ -35,8 +35,8 @@ class Settings:
     first_seed: int = 2023  # of the first image; the published page's
     batch: int = 4  # images in one call, where their quality is looked at
     rounds: int | None = None  # of a case that is paired with nothing
-    pairs: int = 20  # 0: no reference is timed
-    precision: float = 0.0  # half-width of the interval as a share; 0: `pairs` pairs
+    pairs: int | None = None  # None: until it is known; 0: no reference is timed
+    precision: float = 0.0  # half-width of the interval as a share; 0: no such width
     minutes: float | None = None  # of the run after loading; 0: no limit; None: by the model
     planned: bool = True  # False: no minutes but those that are asked for
     budget: float = 0.0  # seconds for all timing; 0: no limit

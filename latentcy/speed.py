@@ -22,7 +22,7 @@ from latentcy.generate.costs import Calls, Costs
 from latentcy.generate.device import Device, free, is_out_of_memory
 from latentcy.generate.flops import count_flops
 from latentcy.generate.memory import watched_memory
-from latentcy.generate.pairing import Pairing, time_pairs
+from latentcy.generate.pairing import Pairing, Pairs, time_pairs
 from latentcy.generate.peak import Peaks
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.stages import shortened, stage_seconds
@@ -30,6 +30,8 @@ from latentcy.generate.tensors import peak_tensor_bytes
 from latentcy.generate.trace import write_trace
 from latentcy.generate.yardstick import Yardstick
 from latentcy.invariants.growth import climbing_verdict
+from latentcy.judge.comparison import CONFIDENCE, compare, is_decided
+from latentcy.judge.looks import Looks, looks_for
 from latentcy.judge.stats import log_ratios
 from latentcy.judge.verdicts import Verdict
 from latentcy.ledger import Ledger
@@ -41,8 +43,8 @@ from latentcy.settings import Settings
 from latentcy.timing import Timing, steady_mean, yardstick_seconds
 from latentcy.track.records import Record
 
+FIXED_PAIRS = 20  # where a precision is asked for that a budget cannot reach
 TRACED_STEPS = 3  # they are alike, and a trace of fifty is too large for its viewer
-NO_PROMISE_PAIRS = 7  # of a case that is measured, and promises nothing on this device
 
 
 class Speed:
@@ -77,8 +79,7 @@ class Speed:
 
     def is_paired(self, case: Case) -> bool:
         """Whether the case will be timed in pairs."""
-        promised = self._references.promised(case) and not self._references.missing(case)
-        return promised and self._settings.pairs != 0
+        return self._why_alone(case) is None
 
     def calls(self, case: Case) -> int:
         """How often the case is timed where nothing is paired."""
@@ -96,7 +97,7 @@ class Speed:
         yardstick = Yardstick(sampler.pipeline.unet.config, self._device)
         seconds = yardstick_seconds(yardstick)
         conditions = read(self._device, ours=self._references.processes)
-        plan, pairing = Plan(self._rounds(case)), None
+        plan, pairing = Plan(Looks((self._rounds(case),))), None
         with self._budget.spending(case.id):
             reference = self._warm_reference(case, sampler)
             if reference is not None:
@@ -207,11 +208,7 @@ class Speed:
 
     def _warm_reference(self, case: Case, sampler: Sampler) -> Timed | None:
         """The reference, loaded and warm; None where it cannot be used, with the reason kept."""
-        why = self._references.missing(case)
-        if not self._references.promised(case):
-            why = "it promises no speed here"
-        if not self._settings.pairs:
-            why = "no pairs were asked for (--pairs 0)"
+        why = self._why_alone(case)
         if why:
             self._docket.leave_open(case, why)
             return None
@@ -229,22 +226,61 @@ class Speed:
             self._docket.leave_open(case, f"its reference cannot be used: {_reason(error)}")
             return None
 
+    def _why_alone(self, case: Case) -> str | None:
+        """Why the case is timed alone; None where it is timed in pairs."""
+        if why := self._references.missing(case):
+            return why
+        if self._settings.pairs == 0:
+            return "no pairs were asked for (--pairs 0)"
+        if self._settings.pairs is None and not self._references.promised(case):
+            return "it promises no speed here (--pairs N times it in pairs all the same)"
+        return None
+
     def _pair(self, case: Case, reference: Timed, sampler: Sampler) -> tuple[Plan, Pairing]:
         try:
             plan = self._plan(case, reference, sampler)
         except BaseException:
             reference.close()
             raise
-        blocks = self._settings.trials if self._settings.self_check else 1
-        seed = self._seed(case)
-        return plan, Pairing(reference.seconds, pairs=plan.pairs, seed=seed, blocks=blocks)
+        tolerance, looks = self._settings.speed_tolerance, plan.looks
+
+        def is_known(pairs: Pairs) -> bool:
+            one = compare(pairs.reference, pairs.candidate, tolerance, looks=looks.count)
+            return is_decided(one, looks.cases)
+
+        return plan, Pairing(
+            reference.seconds,
+            increments=looks.increments,
+            seed=self._seed(case),
+            trials=self._trials,
+            is_known=is_known,
+        )
+
+    @property
+    def _trials(self) -> int:
+        return self._settings.trials if self._settings.self_check else 1
 
     def _plan(self, case: Case, reference: Timed, sampler: Sampler) -> Plan:
-        """How many pairs, by one more generation of each and a pilot where one is needed."""
+        """After how many pairs it is judged, by one more generation of each side."""
+        pair_seconds = reference.seconds() + sampler.seconds()
+        if self._settings.pairs is None and not self._settings.precision:
+            cases = 1 if self._settings.self_check else self._promised
+            plan = Plan(looks_for(cases, CONFIDENCE))
+            many = f"pairs of about {pair_seconds:.2g} s until it is known, at most {plan.pairs}"
+        else:
+            plan = self._fixed(case, reference, sampler, pair_seconds)
+            many = f"{plan.pairs} pairs of about {pair_seconds:.2g} s"
+        times = f"{self._trials} times " if self._trials > 1 else ""
+        self._say(f"{case.label}: {times}{many}")
+        allowed = [self._budget.share(case.id), self._time.timing(case)]
+        known = [one for one in allowed if one is not None]
+        return replace(plan, seconds=min(known) if known else None)
+
+    def _fixed(self, case: Case, reference: Timed, sampler: Sampler, pair_seconds: float) -> Plan:
+        """A fixed number, by a pilot where a precision is asked for."""
         promised = self._references.promised(case)
         settings = self._settings
-        times = settings.trials if settings.self_check else 1
-        pair_seconds = reference.seconds() + sampler.seconds()
+        times = self._trials
         allowed = self._budget.share(case.id)
         precision = settings.precision if promised else 0.0
         if precision and allowed is not None and allowed < (PILOT_PAIRS + 7) * pair_seconds * times:
@@ -252,29 +288,33 @@ class Speed:
         pilot: Sequence[float] = ()
         if precision:
             timed = time_pairs(
-                reference.seconds, sampler.seconds, pairs=PILOT_PAIRS, seed=self._seed(case) + 1
+                reference.seconds,
+                sampler.seconds,
+                increments=(PILOT_PAIRS,),
+                seed=self._seed(case) + 1,
             )
             pilot = tuple(log_ratios(timed.reference, timed.candidate))
             allowed = self._budget.share(case.id)
-        plan = plan_pairs(
-            asked=settings.pairs if promised else min(settings.pairs, NO_PROMISE_PAIRS),
+        return plan_pairs(
+            asked=settings.pairs or FIXED_PAIRS,
             precision=precision,
             pilot=pilot,
             pair_seconds=pair_seconds * times,
             allowed_seconds=allowed,
             cases=self._promised if promised and not settings.self_check else 1,
         )
-        many = f"{times} x {plan.pairs}" if times > 1 else f"{plan.pairs}"
-        self._say(f"{case.label}: {many} pairs of about {pair_seconds:.2g} s")
-        return plan
 
     def _compare(
         self, timing: Timing, rounds: Sequence[float], marks: Sequence[str], *, cut_off: bool
     ) -> None:
         assert timing.pairing is not None
         case, pairs = timing.case, timing.pairing.pairs(rounds)
-        notes = [one for one in (timing.plan.note, *marks) if one]
-        one = self._docket.add(case, pairs, per_trial=timing.plan.pairs, notes=notes)
+        notes = [one for one in (timing.plan.note, timing.stopped, *marks) if one]
+        looks = timing.plan.looks.count
+        trials = timing.pairing.sizes
+        one = self._docket.add(case, pairs, looks=looks, trials=trials, notes=notes)
+        if len(timing.plan.looks.pairs) > 1:
+            self._say(f"{case.label}: {len(pairs)} pairs; {one.size} than its reference")
         if cut_off:
             why = f"its timing was cut off after {len(pairs)} of {timing.rounds} pairs"
             self._docket.leave_open(case, why)

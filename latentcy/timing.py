@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ class Timing:
 
     Attributes:
         inside: seconds of the timed rounds that were spent in the pipeline itself.
+        stopped: why it was ended before it was known or all pairs were timed; "" where it was not.
     """
 
     case: Case
@@ -36,13 +38,32 @@ class Timing:
     conditions_before: Reading
     started: float = field(default_factory=time.perf_counter)
     inside: float = 0.0
+    stopped: str = ""
     _done: int = 0
     _mark: float = 0.0
 
     @property
     def rounds(self) -> int:
-        """How many rounds of the candidate are timed."""
+        """How many rounds of the candidate are timed at most."""
         return self.pairing.rounds if self.pairing else self.plan.pairs
+
+    @property
+    def fixed_rounds(self) -> int:
+        """As many as a second look takes, where they are not timed until it is known."""
+        looks = self.plan.looks.pairs
+        return looks[1] if len(looks) > 1 else self.rounds
+
+    def is_over(self, seconds: Sequence[float]) -> bool:
+        """Whether no further round is due, given the seconds of those so far."""
+        if self.pairing is None:
+            return len(seconds) >= self.plan.pairs
+        if self.pairing.is_over(seconds):
+            return True
+        allowed = self.plan.seconds
+        if seconds and allowed is not None and time.perf_counter() - self.started >= allowed:
+            many = f"{len(seconds)} of at most {self.rounds} pairs"
+            self.stopped = f"there was time for {many} (--minutes, --budget)"
+        return bool(self.stopped)
 
     def before(self) -> None:
         """Before each round of the candidate: half of the references."""

@@ -133,7 +133,7 @@ def test_pairs_keep_their_partners_in_whatever_order_they_ran():
         ran.append(name)
         return float(next(clock))
 
-    timed = time_pairs(lambda: run("r"), lambda: run("c"), pairs=20, seed=3)
+    timed = time_pairs(lambda: run("r"), lambda: run("c"), increments=(20,), seed=3)
     assert [abs(a - b) for a, b in zip(timed.reference, timed.candidate, strict=True)] == [1] * 20
     assert timed.reference_first == tuple(
         a < b for a, b in zip(timed.reference, timed.candidate, strict=True)
@@ -143,7 +143,7 @@ def test_pairs_keep_their_partners_in_whatever_order_they_ran():
 
 
 def test_a_round_cut_off_is_left_out():
-    pairing = Pairing(lambda: 1.0, pairs=4, seed=0)
+    pairing = Pairing(lambda: 1.0, increments=(4,), seed=0)
     for _ in range(2):
         pairing.before()
         pairing.after()
@@ -151,13 +151,45 @@ def test_a_round_cut_off_is_left_out():
     assert len(pairing.pairs([1.0, 1.0])) == 2
 
 
-def test_blocks_are_balanced_each_in_itself():
-    pairing = Pairing(lambda: 1.0, pairs=6, seed=0, blocks=3)
-    for _ in range(pairing.rounds):
+def timed(pairing):
+    """The pairs of a candidate that takes two seconds each time, until no round is due."""
+    seconds = []
+    while not pairing.is_over(seconds):
         pairing.before()
+        seconds.append(2.0)
         pairing.after()
-    blocks = pairing.pairs([2.0] * 18).blocks(6)
-    assert [sum(block.reference_first) for block in blocks] == [3, 3, 3]
+    return pairing.pairs(seconds)
+
+
+def test_trials_and_their_increments_are_balanced_each_in_itself():
+    pairing = Pairing(lambda: 1.0, increments=(6, 4), seed=0, trials=3)
+    parts = timed(pairing).split([6, 4] * 3)
+    assert pairing.rounds == 30 and pairing.sizes == (10, 10, 10)
+    assert [sum(part.reference_first) for part in parts] == [3, 2] * 3
+    assert len({part.reference_first for part in parts[::2]}) > 1
+
+
+def test_a_trial_ends_once_it_is_known_and_the_next_begins():
+    asked = []
+    pairing = Pairing(
+        lambda: 1.0,
+        increments=(10, 10, 20),
+        seed=0,
+        trials=2,
+        is_known=lambda pairs: asked.append(len(pairs)) or len(asked) == 2,
+    )
+    whole = timed(pairing)
+    assert asked == [10, 20, 10, 20]  # the last look is not asked: it ends the trial anyway
+    assert pairing.sizes == (20, 40) and len(whole) == 60
+    assert [sum(one.reference_first) for one in whole.split([10, 10, 10])] == [5, 5, 5]
+
+
+def test_nothing_is_timed_that_no_pair_needs():
+    runs = []
+    pairing = Pairing(
+        lambda: runs.append("r") or 1.0, increments=(10, 70), seed=0, is_known=lambda pairs: True
+    )
+    assert len(timed(pairing)) == len(runs) == 10
 
 
 PILOT = tuple(np.random.default_rng(0).normal(0, 0.02, 7))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from latentcy.calibration.rules import Rate, rates, real_sizes
-from latentcy.calibration.trials import Bench, Plan, Trial, read_trials, run_trials
+from latentcy.calibration.rules import Rate, left_open, mean_pairs, rates, real_sizes
+from latentcy.calibration.trials import Bench, Plan, Trial, looks_of, read_trials, run_trials
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import environment, find_device
 from latentcy.generate.models import resolve_model
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not asked.table:
             _measure(asked)
-        trials = read_trials(asked.file).trials
+        measured = read_trials(asked.file)
+        trials = measured.trials
         if not trials:
             raise LatentcyError(
                 found=f"no trial in {asked.file}",
@@ -37,13 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LatentcyError as error:
         print(error, file=sys.stderr)
         return 2
-    print(report(trials, asked.tolerance))
+    print(report(trials, asked.tolerance, looks=looks_of(measured.plan.pairs).count))
     return 0
 
 
-def report(trials: Sequence[Trial], tolerance: float) -> str:
-    """The table in Markdown: a row a rule, a column a share of added work, rates with intervals."""
-    found = rates(trials, tolerance)
+def report(trials: Sequence[Trial], tolerance: float, *, looks: int = 1) -> str:
+    """The table in Markdown: a row a rule, a column a share of added work, rates with intervals.
+
+    Of trials that were timed until it was known, also what was left open, and the mean pairs.
+    """
+    found = rates(trials, tolerance, looks=looks)
+    if looks > 1:
+        found = (*found, *left_open(trials, tolerance, looks=looks))
     shares = sorted({rate.added for rate in found})
     sizes = real_sizes(trials)
     heads = ["rule that says slower"]
@@ -53,6 +59,9 @@ def report(trials: Sequence[Trial], tolerance: float) -> str:
         by_share = {rate.added: _cell(rate) for rate in found if rate.rule == rule}
         cells = [by_share.get(share, "-") for share in shares]
         lines.append(" | ".join(["", rule, *cells, ""]).strip())
+    if looks > 1:
+        mean = [f"{number:.1f}" for number in mean_pairs(trials).values()]
+        lines.append(" | ".join(["", "mean pairs of a trial", *mean, ""]).strip())
     return "\n".join(lines)
 
 
@@ -78,6 +87,7 @@ def _measure(asked: argparse.Namespace) -> None:
         seed=asked.seed,
         shares=SHARES,
         environment=seen,
+        tolerance=asked.tolerance,
     )
     bench = Bench(model, device, replace(work, steps=asked.steps))
     run_trials(bench, asked.file, plan=plan, trials=asked.trials, say=say)
@@ -102,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
                         " interrupted calibration goes on where it stopped")  # fmt: skip
     parser.add_argument("--table", action="store_true", help="print the file's table, time nothing")
     parser.add_argument("--trials", type=int, default=200, help="of each kind (default: 200)")
-    parser.add_argument("--pairs", type=int, default=20, help="of each trial (default: 20)")
+    parser.add_argument("--pairs", type=int, help="of each trial (default: until it is known)")
     parser.add_argument("--steps", type=int, default=4, help="of a generation (default: 4)")
     parser.add_argument("--tolerance", type=float, default=0.01, help="(default: 0.01)")
     parser.add_argument("--model", default="miniature", help="(default: miniature)")

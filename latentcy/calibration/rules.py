@@ -11,19 +11,24 @@ from scipy import stats as distributions
 from latentcy.calibration.trials import Trial
 from latentcy.judge.comparison import compare, speed_verdicts
 from latentcy.judge.stats import hodges_lehmann, log_ratios, proportion
-from latentcy.judge.verdicts import FAILED
+from latentcy.judge.verdicts import FAILED, INCONCLUSIVE
 
 Rule = Callable[[Sequence[float], Sequence[float]], bool]
 
 
-def ours(tolerance: float) -> Rule:
-    """The speed gate, of a single case, says failed."""
+def ours(tolerance: float, *, looks: int = 1) -> Rule:
+    """The speed gate, of a single case that is judged in so many looks, says failed."""
+    return lambda reference, candidate: (
+        status(reference, candidate, tolerance, looks=looks) == FAILED
+    )
 
-    def slower(reference: Sequence[float], candidate: Sequence[float]) -> bool:
-        one = compare(reference, candidate, tolerance)
-        return speed_verdicts({"case": one}, gate="speed")["case"].status == FAILED
 
-    return slower
+def status(
+    reference: Sequence[float], candidate: Sequence[float], tolerance: float, *, looks: int = 1
+) -> str:
+    """The speed gate's verdict on a single case."""
+    one = compare(reference, candidate, tolerance, looks=looks)
+    return speed_verdicts({"case": one}, gate="speed")["case"].status
 
 
 def mean_rule(share: float) -> Rule:
@@ -60,7 +65,7 @@ class Rate:
         return proportion(self.hits, self.trials)
 
 
-def rates(trials: Sequence[Trial], tolerance: float) -> tuple[Rate, ...]:
+def rates(trials: Sequence[Trial], tolerance: float, *, looks: int = 1) -> tuple[Rate, ...]:
     """Every rule on the same timings; the others also as they are used, against an earlier run.
 
     "earlier run" holds the candidate against the reference's times of the trial before, minutes or
@@ -75,8 +80,9 @@ def rates(trials: Sequence[Trial], tolerance: float) -> tuple[Rate, ...]:
     for added in sorted({trial.added for trial in trials}):
         places = [place for place, trial in enumerate(trials) if trial.added == added]
         later = [place for place in places if place > 0]
-        name = f"pairs, {tolerance:.0%} allowed"
-        hits = sum(ours(tolerance)(trials[i].reference, trials[i].candidate) for i in places)
+        name = f"pairs{' until it is known' * (looks > 1)}, {tolerance:.0%} allowed"
+        rule = ours(tolerance, looks=looks)
+        hits = sum(rule(trials[i].reference, trials[i].candidate) for i in places)
         found.append(Rate(name, added, hits, len(places)))
         for name, rule in others.items():
             hits = sum(rule(trials[i].reference, trials[i].candidate) for i in places)
@@ -85,6 +91,27 @@ def rates(trials: Sequence[Trial], tolerance: float) -> tuple[Rate, ...]:
                 hits = sum(rule(trials[i - 1].reference, trials[i].candidate) for i in later)
                 found.append(Rate(f"{name}, earlier run", added, hits, len(later)))
     return tuple(found)
+
+
+def left_open(trials: Sequence[Trial], tolerance: float, *, looks: int) -> tuple[Rate, ...]:
+    """How often the speed gate said neither slower nor not slower, by share of added work."""
+    found = []
+    for added in sorted({trial.added for trial in trials}):
+        own = [trial for trial in trials if trial.added == added]
+        hits = sum(
+            status(one.reference, one.candidate, tolerance, looks=looks) == INCONCLUSIVE
+            for one in own
+        )
+        found.append(Rate("left open", added, hits, len(own)))
+    return tuple(found)
+
+
+def mean_pairs(trials: Sequence[Trial]) -> dict[float, float]:
+    """Pairs that a trial took, by share of added work."""
+    return {
+        added: float(np.mean([len(one.candidate) for one in trials if one.added == added]))
+        for added in sorted({trial.added for trial in trials})
+    }
 
 
 def real_sizes(trials: Sequence[Trial]) -> dict[float, float]:

@@ -19,6 +19,8 @@ from latentcy.generate.pairing import time_pairs
 from latentcy.generate.sampler import Sampler, open_sampler
 from latentcy.generate.variants import Variant
 from latentcy.generate.workloads import Workload
+from latentcy.judge.comparison import CONFIDENCE, compare, is_decided
+from latentcy.judge.looks import Looks, looks_for
 from latentcy.judge.stats import hodges_lehmann, log_ratios
 
 PLAIN = Variant("plain", "Nothing.")
@@ -32,6 +34,11 @@ class Trial:
     seed: int  # of the order of its pairs
     reference: tuple[float, ...]
     candidate: tuple[float, ...]
+
+
+def looks_of(pairs: int | None) -> Looks:
+    """One look at a fixed number of pairs; with None those of a case alone."""
+    return looks_for(1, CONFIDENCE) if pairs is None else Looks((pairs,))
 
 
 class AddedWork:
@@ -74,7 +81,7 @@ class Bench:
         many = 60  # near the sizes wanted, where caches behave alike
         work, plain, slowed = self._open()
         work.units = many
-        timed = time_pairs(plain.seconds, slowed.seconds, pairs=pairs, seed=0)
+        timed = time_pairs(plain.seconds, slowed.seconds, increments=(pairs,), seed=0)
         plain.close()
         slowed.close()
         slowdown = math.exp(hodges_lehmann(log_ratios(timed.reference, timed.candidate)))
@@ -87,12 +94,27 @@ class Bench:
             )
         return {share: round(share / each) for share in shares}
 
-    def trial(self, added: float, units: int, *, pairs: int, seed: int) -> Trial:
-        """One trial of `pairs` pairs; both pipelines are loaded for it and warm."""
+    def trial(
+        self, added: float, units: int, *, pairs: int | None, tolerance: float, seed: int
+    ) -> Trial:
+        """One trial; both pipelines are loaded for it and warm.
+
+        It takes `pairs` pairs, or with None as many as it takes to know whether the tolerance is
+        kept.
+        """
+        looks = looks_of(pairs)
         work, plain, slowed = self._open()
         work.units = units
         try:
-            timed = time_pairs(plain.seconds, slowed.seconds, pairs=pairs, seed=seed)
+            timed = time_pairs(
+                plain.seconds,
+                slowed.seconds,
+                increments=looks.increments,
+                seed=seed,
+                is_known=lambda each: is_decided(
+                    compare(each.reference, each.candidate, tolerance, looks=looks.count)
+                ),
+            )
         finally:
             plain.close()
             slowed.close()
@@ -118,11 +140,12 @@ class Plan:
 
     model: str
     steps: int
-    pairs: int
+    pairs: int | None  # of each trial; None: until it is known
     seed: int
     shares: tuple[float, ...]  # of added work
     environment: Mapping[str, str]
     units: Mapping[str, int] = field(default_factory=dict)  # of added work, by share
+    tolerance: float = 0.01  # by which trials are timed until it is known
 
 
 @dataclass(frozen=True)
@@ -161,7 +184,10 @@ def run_trials(
     say(f"units of added work: {dict(plan.units)}")
     for number, (share, seed) in enumerate(wanted[done:], start=done + 1):
         units_here = plan.units.get(str(share), 0)
-        _append(file, asdict(bench.trial(share, units_here, pairs=plan.pairs, seed=seed)))
+        trial = bench.trial(
+            share, units_here, pairs=plan.pairs, tolerance=plan.tolerance, seed=seed
+        )
+        _append(file, asdict(trial))
         say(f"trial {number} of {len(wanted)}")
 
 
@@ -214,7 +240,7 @@ def _whole(line: str) -> bool:
 
 
 def _check_same(file: Path, begun: Plan, plan: Plan) -> None:
-    for name in ("model", "steps", "pairs", "seed", "shares", "environment"):
+    for name in ("model", "steps", "pairs", "seed", "shares", "tolerance", "environment"):
         before, now = getattr(begun, name), getattr(plan, name)
         if before != now:
             raise LatentcyError(

@@ -7,8 +7,9 @@ anything periodic.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -29,18 +30,21 @@ class Pairs:
         """The seconds of the reference and those of the candidate."""
         return self.reference, self.candidate
 
-    def blocks(self, pairs: int) -> tuple[Pairs, ...]:
-        """The same in blocks of `pairs` pairs each; what is left over makes no block."""
-        whole = range(0, len(self) - pairs + 1, pairs)
-        return tuple(
-            Pairs(
-                self.reference[start : start + pairs],
-                self.candidate[start : start + pairs],
-                self.reference_first[start : start + pairs],
-                self.seed,
+    def split(self, sizes: Sequence[int]) -> tuple[Pairs, ...]:
+        """The same in parts of so many pairs each, one after the other."""
+        parts, start = [], 0
+        for size in sizes:
+            part = slice(start, start + size)
+            parts.append(
+                Pairs(
+                    self.reference[part],
+                    self.candidate[part],
+                    self.reference_first[part],
+                    self.seed,
+                )
             )
-            for start in whole
-        )
+            start += size
+        return tuple(parts)
 
 
 def order(pairs: int, seed: int) -> tuple[bool, ...]:
@@ -57,26 +61,55 @@ class Pairing:
 
     Args:
         reference: generates once and returns its seconds.
-        pairs: how many rounds there will be, in each block.
+        increments: pairs from look to look; the order is balanced within each.
         seed: of the order.
-        blocks: how often; each block is balanced in itself.
+        trials: how often all of that; each trial is ordered by a seed of its own.
+        is_known: asked after each increment with the trial's pairs so far; where it says so the
+            trial ends there.
     """
 
     def __init__(
-        self, reference: Callable[[], float], *, pairs: int, seed: int, blocks: int = 1
+        self,
+        reference: Callable[[], float],
+        *,
+        increments: Sequence[int],
+        seed: int,
+        trials: int = 1,
+        is_known: Callable[[Pairs], bool] = lambda pairs: False,
     ) -> None:
-        self._time_reference = reference
-        self._order = tuple(
-            first for block in range(blocks) for first in order(pairs, seed + block)
-        )
-        self._seed = seed
+        self._time_reference, self._is_known = reference, is_known
+        self._looks = tuple(itertools.accumulate(increments))
+        self._increments, self._seed, self._trials = tuple(increments), seed, trials
+        self._starts = [0]  # of each trial, in rounds
+        self._order = list(self._trial_order(0))
         self._reference: list[float] = []
         self._round = 0
+        self._over = False
 
     @property
     def rounds(self) -> int:
-        """How many rounds of the candidate are to be timed."""
-        return len(self._order)
+        """How many rounds of the candidate are timed at most."""
+        return self._looks[-1] * self._trials
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Pairs of each trial so far."""
+        begun = self._round > self._starts[-1]
+        ends = [*self._starts, self._round] if begun else self._starts
+        return tuple(end - start for start, end in itertools.pairwise(ends))
+
+    def is_over(self, candidate: Sequence[float]) -> bool:
+        """Whether no further round is due, given the candidate's seconds of all rounds so far.
+
+        To be asked before each round.
+        """
+        pairs = len(candidate) - self._starts[-1]
+        if self._over or pairs not in self._looks:
+            return self._over
+        trial = self.pairs(candidate).split([self._starts[-1], pairs])[-1]
+        if pairs == self._looks[-1] or self._is_known(trial):
+            self._end_trial(len(candidate))
+        return self._over
 
     def before(self) -> None:
         """To be called before each round of the candidate."""
@@ -95,18 +128,40 @@ class Pairing:
         return Pairs(
             reference=tuple(self._reference[:whole]),
             candidate=tuple(candidate[:whole]),
-            reference_first=self._order[:whole],
+            reference_first=tuple(self._order[:whole]),
             seed=self._seed,
         )
 
+    def _end_trial(self, rounds: int) -> None:
+        if len(self._starts) == self._trials:
+            self._over = True
+            return
+        del self._order[rounds:]
+        self._order += self._trial_order(len(self._starts))
+        self._starts.append(rounds)
+
+    def _trial_order(self, trial: int) -> Iterator[bool]:
+        parts = enumerate(self._increments)
+        return itertools.chain.from_iterable(
+            order(pairs, self._seed + trial + _FAR * part) for part, pairs in parts
+        )
+
+
+_FAR = 1_000_003  # between the seeds of one trial's increments
+
 
 def time_pairs(
-    reference: Callable[[], float], candidate: Callable[[], float], *, pairs: int, seed: int
+    reference: Callable[[], float],
+    candidate: Callable[[], float],
+    *,
+    increments: Sequence[int],
+    seed: int,
+    is_known: Callable[[Pairs], bool] = lambda pairs: False,
 ) -> Pairs:
-    """Times both `pairs` times; each callable generates once and returns its seconds."""
-    pairing = Pairing(reference, pairs=pairs, seed=seed)
-    seconds = []
-    for _ in range(pairs):
+    """Times both until it is known, at most all increments; each callable returns its seconds."""
+    pairing = Pairing(reference, increments=increments, seed=seed, is_known=is_known)
+    seconds: list[float] = []
+    while not pairing.is_over(seconds):
         pairing.before()
         seconds.append(candidate())
         pairing.after()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from latentcy.judge.looks import corrected, look_confidence
 from latentcy.judge.stats import (
     hodges_lehmann,
     holm,
@@ -33,10 +35,11 @@ class Comparison:
         pairs: how many.
         tolerance: share by which the candidate may be slower.
         ratio: candidate over reference, by Hodges-Lehmann.
-        low, high: its bounds, each held with probability `CONFIDENCE`.
-        p_slower: of the hypothesis that the candidate keeps the tolerance.
-        p_not_slower: of the hypothesis that it does not.
+        low, high: its bounds, each held with probability `CONFIDENCE` at all looks together.
+        p_slower: of the hypothesis that the candidate keeps the tolerance, corrected for the looks.
+        p_not_slower: of the hypothesis that it does not, likewise.
         nothing: why nothing can be decided; "" where something can.
+        looks: how often the case may have been judged (`latentcy.judge.looks`).
     """
 
     pairs: int
@@ -47,6 +50,7 @@ class Comparison:
     p_slower: float = 1.0
     p_not_slower: float = 1.0
     nothing: str = ""
+    looks: int = 1
 
     @property
     def size(self) -> str:
@@ -63,27 +67,32 @@ class Comparison:
         return f"{100 * abs(self.ratio - 1):.2f} % {way} ({bounds})"
 
 
-def compare(reference: Sequence[float], candidate: Sequence[float], tolerance: float) -> Comparison:
+def compare(
+    reference: Sequence[float], candidate: Sequence[float], tolerance: float, *, looks: int = 1
+) -> Comparison:
     """Compare seconds with seconds; `tolerance` is the share that is no slowdown yet.
 
+    `looks` is how often these pairs are judged on their way to the last one, this one included.
     Anything from which no honest conclusion follows (too few pairs, times that are none, a clock
     that stands still) comes back with `nothing` said and p-values of 1.
     """
     pairs = min(len(reference), len(candidate))
+    nothing = partial(Comparison, pairs, tolerance, looks=looks)
     if not (math.isfinite(tolerance) and tolerance >= 0):
-        return Comparison(pairs, tolerance, nothing=f"a tolerance of {tolerance} allows nothing")
+        return nothing(nothing=f"a tolerance of {tolerance} allows nothing")
     try:
         values = log_ratios(reference, candidate)
     except ValueError as error:
-        return Comparison(pairs, tolerance, nothing=str(error))
-    least = least_pairs(CONFIDENCE)
+        return nothing(nothing=str(error))
+    confidence = look_confidence(CONFIDENCE, looks)
+    least = least_pairs(confidence)
     if pairs < least:
         why = f"{pairs} pairs are too few, {least} are the least from which anything is decided"
-        return Comparison(pairs, tolerance, nothing=why)
+        return nothing(nothing=why)
     if len(set(reference)) == 1 or len(set(candidate)) == 1:
         why = f"the clock gave the same time {pairs} times, so it does not measure"
-        return Comparison(pairs, tolerance, nothing=why)
-    low, high = interval(values, CONFIDENCE)
+        return nothing(nothing=why)
+    low, high = interval(values, confidence)
     limit = math.log1p(tolerance)
     return Comparison(
         pairs=pairs,
@@ -91,9 +100,26 @@ def compare(reference: Sequence[float], candidate: Sequence[float], tolerance: f
         ratio=math.exp(hodges_lehmann(values)),
         low=math.exp(low),
         high=math.exp(high),
-        p_slower=signed_rank_p(values, limit, "greater"),
-        p_not_slower=signed_rank_p(values, limit, "less"),
+        p_slower=corrected(signed_rank_p(values, limit, "greater"), looks),
+        p_not_slower=corrected(signed_rank_p(values, limit, "less"), looks),
+        looks=looks,
     )
+
+
+def is_decided(one: Comparison, cases: int = 1) -> bool:
+    """Whether a case is slower or not slower, whatever the others that are judged with it show."""
+    return not one.nothing and (
+        _is_slower(one, cases * one.p_slower) or _is_not_slower(one, cases * one.p_not_slower)
+    )
+
+
+def _is_slower(one: Comparison, p_value: float) -> bool:
+    """Ties and rounding can part test and interval: a decision needs both."""
+    return p_value <= 1 - CONFIDENCE and one.low > 1 + one.tolerance
+
+
+def _is_not_slower(one: Comparison, p_value: float) -> bool:
+    return p_value <= 1 - CONFIDENCE and one.high <= 1 + one.tolerance
 
 
 def speed_verdicts(
@@ -112,7 +138,6 @@ def speed_verdicts(
     able = {name: one for name, one in comparisons.items() if not one.nothing}
     slower = holm({name: one.p_slower for name, one in able.items()})
     not_slower = holm({name: one.p_not_slower for name, one in able.items()})
-    level = 1 - CONFIDENCE
     verdicts: dict[str, Verdict] = {}
     for name, one in comparisons.items():
         if one.nothing:
@@ -122,11 +147,9 @@ def speed_verdicts(
         said = (
             f"{one.size} than {other}, {100 * one.tolerance:g} % slower allowed; {one.pairs} pairs"
         )
-        limit = 1 + one.tolerance
-        # Ties and rounding can part test and interval: a decision needs both.
-        if slower[name] <= level and one.low > limit:
+        if _is_slower(one, slower[name]):
             verdicts[name] = Verdict(gate, FAILED, f"{said}, {_p(slower[name])}")
-        elif not_slower[name] <= level and one.high <= limit:
+        elif _is_not_slower(one, not_slower[name]):
             verdicts[name] = Verdict(gate, PASSED, f"{said}, {_p(not_slower[name])}")
         else:
             verdicts[name] = Verdict(gate, INCONCLUSIVE, f"{said}: {_why_open(one, len(able))}")
@@ -165,10 +188,11 @@ def _p(p_value: float) -> str:
 
 def _why_open(one: Comparison, cases: int) -> str:
     """What stands in the way of a decision, and what would help."""
-    needed = least_pairs(CONFIDENCE, cases)
+    needed = least_pairs(look_confidence(CONFIDENCE, one.looks), cases)
     if one.pairs < needed:
         return f"among {cases} cases at least {needed} pairs are needed"
     alone = min(one.p_slower, one.p_not_slower) <= 1 - CONFIDENCE
     if alone:
         return f"clear alone, not among {cases} cases judged together; more pairs would tell"
-    return "the interval holds the tolerance; more pairs would tell"
+    more = "a quieter machine" if one.looks > 1 else "more pairs"
+    return f"the interval holds the tolerance; {more} would tell"

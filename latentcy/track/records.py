@@ -179,8 +179,9 @@ def _to_json(value: Any) -> Any:
 
 
 def _comparison(data: Mapping[str, Any]) -> Comparison:
-    values = {item.name: data[item.name] for item in fields(Comparison)}
-    texts = ("pairs", "nothing")
+    known = {"looks": 1} | dict(data)  # fixed numbers of pairs before schema 5
+    values = {item.name: known[item.name] for item in fields(Comparison)}
+    texts = ("pairs", "nothing", "looks")
     return Comparison(**{k: v if k in texts else float(v) for k, v in values.items()})
 
 

@@ -74,7 +74,7 @@ def test_a_gate_left_out_is_taken_up_where_time_is_left_over(clock):
     assert time.left_out(CASES[0], "growth") is None  # a fifth of the time was given to nobody
     assert "growth" not in time.of(CASES[0]).words
     time.begin(CASES[1])
-    clock.seconds += 20
+    clock.seconds += 22
     assert time.left_out(CASES[1], "growth") == NO_TIME
 
 

@@ -149,7 +149,9 @@ class Run:
         """Tells which gates of which cases are due, by the case's id, and plans the run."""
         runnable = [case for case in self.chosen if case.id in due and not self.why_not(case)]
         timed = [case for case in runnable if not TIMED_GATES.isdisjoint(due[case.id])]
-        self.speed.expect(timed)
+        part = self.settings.case is not None or self.settings.shard != (1, 1)
+        every = [case for case in self.cases if not self.why_not(case)] if part else []
+        self.speed.expect(timed, together=every)
         if not self.time.limited or not runnable:
             return
         probe = Probe(

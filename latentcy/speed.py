@@ -71,11 +71,17 @@ class Speed:
         self._peaks = Peaks(device)
         self._outer = self._inner = 0.0
 
-    def expect(self, cases: Sequence[Case]) -> None:
-        """Tells which cases will be timed, to share the budget and to plan for their number."""
-        paired = [one for one in cases if not self._references.missing(one)]
+    def expect(self, cases: Sequence[Case], *, together: Sequence[Case] = ()) -> None:
+        """Tells which cases will be timed, to share the budget and to plan for their number.
+
+        `together` are those of the whole run where this process times a part of it: speed is
+        decided among all of them, so no case may stop on a level that holds for fewer.
+        """
+        paired = [one for one in cases if self._why_alone(one) is None]
         self._budget = Budget(self._settings.budget, tuple(one.id for one in paired))
-        self._promised = max(1, sum(self._references.promised(one) for one in paired))
+        promised = [one for one in (*cases, *together) if self._references.promised(one)]
+        judged = {one.id for one in promised if not self._references.missing(one)}
+        self._promised = max(1, len(judged))
 
     def is_paired(self, case: Case) -> bool:
         """Whether the case will be timed in pairs."""
@@ -246,7 +252,7 @@ class Speed:
 
         def is_known(pairs: Pairs) -> bool:
             one = compare(pairs.reference, pairs.candidate, tolerance, looks=looks.count)
-            return is_decided(one, looks.cases)
+            return bool(one.nothing) or is_decided(one, looks.cases)  # a clock that stands still
 
         return plan, Pairing(
             reference.seconds,

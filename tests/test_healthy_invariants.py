@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from arithmetic import parameters
 from invariant_cases import CPU, HEALTHY, opened_variant
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.variant import Variant
@@ -57,7 +58,7 @@ def warm() -> None:
     opened_variant(HEALTHY[0]).close()
 
 
-@pytest.fixture(params=KINDS, ids=lambda one: one.id)
+@pytest.fixture(params=parameters(KINDS))
 def sampler(request: pytest.FixtureRequest) -> Iterator[Sampler]:
     opened = opened_variant(request.param)
     yield opened

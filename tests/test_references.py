@@ -7,6 +7,8 @@ import torch
 
 from latentcy.generate.device import find_device
 from latentcy.generate.variants import Variant
+from latentcy.judge.comparison import CONFIDENCE
+from latentcy.judge.looks import looks_for
 from latentcy.references import Elsewhere, is_compiled
 from latentcy.run import Run
 from latentcy.settings import Settings
@@ -25,7 +27,7 @@ def a_run(tiny, folder, variants, **settings):
     chosen = {"model": str(tiny), "device": "cpu", "variants_file": file, "builtin": False}
     places = {"results": folder / "results", "baselines": folder / "baselines"}
     run = Run(Settings(**(chosen | places | {"pairs": 7} | settings)))
-    run.expect(run.cases)
+    run.expect({case.id: {"latency", "speed"} for case in run.cases})
     return run
 
 
@@ -36,7 +38,7 @@ def case(run, name):
 def time_case(run, name):
     timing = run.speed.begin(case(run, name))
     seconds = []
-    for _ in range(timing.rounds):
+    while not timing.is_over(seconds):
         timing.before()
         seconds.append(timing.sampler.seconds())
         timing.after()
@@ -68,6 +70,42 @@ def test_a_reference_that_does_not_fit_leaves_the_case_timed_alone_and_the_gate_
     said = run.speed.verdict(case(run, "healthy"))
     assert said.status == "inconclusive"
     assert "memory ran out with both pipelines loaded (--pairs 0" in said.reason
+
+
+UNPROMISED = """
+from latentcy.generate.variants import Variant
+VARIANTS = [Variant("free", "Promises speed elsewhere.", no_slower_on=("cuda",))]
+"""
+
+
+def test_a_case_that_promises_no_speed_here_is_timed_alone_unless_a_number_is_asked_for(
+    tiny, tmp_path
+):
+    run = a_run(tiny, tmp_path, UNPROMISED, pairs=None)
+    baseline, record = time_case(run, "baseline"), time_case(run, "free")
+    assert record.pairs is None and len(record.rounds) == 5
+    assert record.speedup == pytest.approx(baseline.seconds / record.seconds)
+    assert run.speed.verdict(case(run, "free")) is None
+    run.close()
+    asked = a_run(tiny, tmp_path, UNPROMISED, pairs=7)
+    assert len(time_case(asked, "free").pairs) == 7
+    asked.close()
+
+
+SEVERAL = """
+from latentcy.generate.variants import Variant
+VARIANTS = [Variant(f"same-{each}", "Nothing.") for each in range(3)]
+"""
+
+
+@pytest.mark.parametrize("part", [{}, {"shard": (1, 3)}, {"case": "precision/same-1"}])
+def test_a_part_of_a_run_looks_as_the_whole_run_does(tiny, tmp_path, part):
+    run = a_run(tiny, tmp_path, SEVERAL, pairs=None, **part)
+    run.expect({case.id: {"latency", "speed"} for case in run.chosen})
+    timing = run.speed.begin(next(one for one in run.chosen if "same" in one.id))
+    assert timing.plan.looks == looks_for(3, CONFIDENCE)
+    timing.close()
+    run.close()
 
 
 COMPILED = """

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from arithmetic import needs, parameters
 from latentcy.against.environment import OtherEnvironment
 from latentcy.generate.device import find_device
 from latentcy.generate.models import MINIATURE, Model, resolve_model
@@ -70,7 +71,7 @@ def tiny(folder: Path) -> Sampler:
     return opened(resolve_model(str(folder), CPU)[0])
 
 
-@pytest.fixture(scope="module", params=ON_CPU, ids=lambda variant: variant.id)
+@pytest.fixture(scope="module", params=parameters(ON_CPU))
 def healthy(request: pytest.FixtureRequest) -> Sampler:
     return opened(MINIATURE, request.param)
 
@@ -261,7 +262,13 @@ def test_the_first_prompt_for_all_is_seen_and_named(tiny: Sampler, monkeypatch: 
     assert "(it has the prompt of image 1)" in verdict.reason
 
 
-@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param("fp16", marks=needs("float16")),
+        pytest.param("bf16", marks=needs("bfloat16")),
+    ],
+)
 def test_the_first_prompt_for_all_is_seen_in_half_precision(
     monkeypatch: Patch, variant: str
 ) -> None:

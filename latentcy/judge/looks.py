@@ -60,9 +60,11 @@ def looks_for(cases: int, confidence: float) -> Looks:
     """The looks of a case that is judged together with others.
 
     The first one comes as soon as an exact p-value can be small enough (10 pairs for up to two
-    cases, 12 for ten), each further one after twice as many pairs, the last after 80 at most.
+    cases, 12 for ten), each further one after twice as many pairs, the last after 80 at most. All
+    are even, so that each increment holds either order as often.
     """
-    first = max(FIRST, least_pairs(look_confidence(confidence, LOOKS), cases))
+    least = least_pairs(look_confidence(confidence, LOOKS), cases)
+    first = max(FIRST, least + least % 2)
     doubled = [first * 2**look for look in range(LOOKS)]
     pairs = sorted({min(each, max(MOST, first)) for each in doubled})
     return Looks(tuple(pairs), cases)

@@ -136,8 +136,10 @@ class CasePlan:
         timing_seconds: of timing alone.
         image_seconds: of one image of its quality.
         gate_seconds: of each invariant.
-        left_out: reason by gate.
-        words: what it got and why, for the user; "" where it is all that was asked for.
+        left_out: the gates for which there is no time.
+        calls: that are timed; 0 where it is timed in pairs or not at all.
+        why: one generation's seconds, and what makes it slow, for the user; "" where the case gets
+            all that was asked for.
     """
 
     images: ImagePlan
@@ -149,8 +151,25 @@ class CasePlan:
     timing_seconds: float = 0.0
     image_seconds: float = 0.0
     gate_seconds: Mapping[str, float] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    words: str = ""
+    left_out: frozenset[str] = frozenset()
+    calls: int = 0
+    why: str = ""
+
+    @property
+    def words(self) -> str:
+        """ "4 images in 20 steps, timed once, without growth: one generation takes 10 s, ..."."""
+        if not self.why:
+            return ""
+        parts = [f"{self.images.images} images in {self.images.steps} steps"]
+        if TIMED_GATES & self.left_out:
+            missed = ["timing"]
+        else:
+            missed = []
+            parts += [_times(self.calls)] if self.calls else []
+        missed += sorted(self.left_out - TIMED_GATES)
+        if missed:
+            parts.append(f"without {', '.join(missed)}")
+        return f"{', '.join(parts)}: {self.why}"
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for a record."""
@@ -159,7 +178,7 @@ class CasePlan:
             "image_steps": self.images.steps,
             "call_steps": self.call_steps,
             "timed": self.timed,
-            "left_out": dict(self.left_out),
+            "left_out": sorted(self.left_out),
             "words": self.words,
         }
 
@@ -196,12 +215,16 @@ def _unseen(cost: CaseCost, asked: ImagePlan) -> CasePlan:
     """The least, for a case whose first call took no time by this clock."""
     level = LEVELS[-1]
     images = _images(level, asked)
-    words = (
-        f"{images.images} images in {images.steps} steps, {_times(level.timed or 1)}: the clock "
-    )
-    words += "stood still during its first call"
     steps = None if level.call_steps is None else min(level.call_steps, cost.steps)
-    return CasePlan(images, steps, level.invariant_steps, level.timed, 0.0, words=words)
+    return CasePlan(
+        images=images,
+        call_steps=steps,
+        invariant_steps=level.invariant_steps,
+        timed=level.timed,
+        seconds=0.0,
+        calls=level.timed or 0,
+        why="the clock stood still during its first call",
+    )
 
 
 def _best(
@@ -225,6 +248,7 @@ def _best(
         seconds=seconds,
         needed_first=cost.seconds(images.images, images.steps) + timing,
         timing_seconds=timing,
+        calls=0 if cost.reference or not timing else level.timed or cost.calls,
         image_seconds=cost.seconds(1, images.steps),
         gate_seconds={
             gate: _gate_seconds(cost, gate, level) for gate in GATE_DRAWS if gate in cost.gates
@@ -232,22 +256,22 @@ def _best(
     )
     if seconds > share:
         plan = _without(plan, cost, share, timing)
-    return replace(plan, words=_words(plan, cost, whole=level == LEVELS[0]))
+    return plan if level == LEVELS[0] and not plan.left_out else replace(plan, why=_why(cost))
 
 
 def _without(plan: CasePlan, cost: CaseCost, share: float, timing: float) -> CasePlan:
     """The plan without the costliest invariants, and then without timing, until it can be paid."""
     seconds, needed_first, each = plan.seconds, plan.needed_first, plan.gate_seconds
-    left_out: dict[str, str] = {}
+    left_out: set[str] = set()
     for gate in sorted(each, key=lambda one: -each[one]):
         if seconds <= share or not each[gate]:
             break
         seconds -= each[gate]
-        left_out[gate] = NO_TIME
+        left_out.add(gate)
     if seconds > share and timing:
         seconds, needed_first = seconds - timing, needed_first - timing
-        left_out |= dict.fromkeys(cost.gates & TIMED_GATES, NO_TIME)
-    return replace(plan, seconds=seconds, needed_first=needed_first, left_out=left_out)
+        left_out |= cost.gates & TIMED_GATES
+    return replace(plan, seconds=seconds, needed_first=needed_first, left_out=frozenset(left_out))
 
 
 def _level_seconds(
@@ -289,20 +313,9 @@ def _images(level: Level, asked: ImagePlan) -> ImagePlan:
     return ImagePlan(images, steps)
 
 
-def _words(plan: CasePlan, cost: CaseCost, *, whole: bool) -> str:
-    """ "4 images in 10 steps, timed once: one generation takes 10 s, since ..."."""
-    if whole and not plan.left_out:
-        return ""
-    parts = [f"{plan.images.images} images in {plan.images.steps} steps"]
-    timed = [gate for gate in plan.left_out if gate in TIMED_GATES]
-    if cost.gates & TIMED_GATES and not timed:
-        parts.append("timed in pairs" if cost.reference else _times(plan.timed or cost.calls))
-    missed = ["timing"] * bool(timed)
-    missed += [gate for gate in plan.left_out if gate not in TIMED_GATES]
-    if missed:
-        parts.append(f"without {', '.join(missed)}")
-    why = f", since {cost.why}" if cost.why else ""
-    return f"{', '.join(parts)}: one generation takes {cost.call_seconds:.2g} s{why}"
+def _why(cost: CaseCost) -> str:
+    since = f", since {cost.why}" if cost.why else ""
+    return f"one generation takes {cost.call_seconds:.2g} s{since}"
 
 
 def _times(count: int) -> str:

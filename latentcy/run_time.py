@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from latentcy.case import Case
 from latentcy.generate import spent
-from latentcy.run_plan import NO_TIME, CaseCost, CasePlan, ImagePlan, plan_run
+from latentcy.run_plan import NO_TIME, TIMED_GATES, CaseCost, CasePlan, ImagePlan, plan_run
 
 MINUTES = 5.0  # of a run on the embedded model, where nothing else is asked for
 
@@ -65,9 +65,9 @@ class RunTime:
     def left_out(self, case: Case, gate: str) -> str | None:
         """Why a gate of the case is not judged: by the plan, or since the time is over."""
         plan = self.of(case)
-        if gate in plan.left_out:
-            return plan.left_out[gate]
         seconds = plan.gate_seconds.get(gate, 0.0)
+        if gate in plan.left_out:
+            return None if self._is_taken_up(case, gate, seconds) else NO_TIME
         if not self._plans or not seconds:
             return None
         first = sum(
@@ -75,6 +75,16 @@ class RunTime:
         )
         over = self.elapsed + seconds + first > self._seconds
         return NO_TIME if over else None
+
+    def _is_taken_up(self, case: Case, gate: str, seconds: float) -> bool:
+        """Takes a gate up after all, where so much time is left over."""
+        spare = self.spare(case)
+        if gate in TIMED_GATES or spare is None or not seconds or seconds > spare:
+            return False
+        plan = self.of(case)
+        left_out = plan.left_out - {gate}
+        self._plans[case.id] = replace(plan, left_out=left_out, seconds=plan.seconds + seconds)
+        return True
 
     def spare(self, case: Case) -> float | None:
         """Seconds that the case may take beyond its plan; None without a limit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -14,6 +15,7 @@ from faults.catalogue import FAULTS, HEALTHY, VARIANTS
 from faults.fault import GATES
 from fixtures.faults import CATALOGUE, injection, listing
 from latentcy.errors import LatentcyError
+from latentcy.generate.device import emulates, find_device
 from latentcy.generate.variants import load_variants
 from latentcy.judge.verdicts import Verdict
 from latentcy.track.catchtable import (
@@ -33,43 +35,77 @@ NAMES = [fault.name for fault in FAULTS]
 SOUND = [variant.name for variant in HEALTHY]
 MINIATURE = ("--model=miniature", "--threads=1")
 
-# What is run here, since all of it takes a quarter of an hour; docs/faults.md is of a whole run.
-# What is timed needs a quiet machine to be found every time; tests/test_pairs.py holds such a one.
-HERE = [fault.name for fault in FAULTS if not fault.timed][::3]
-SOUND_HERE = SOUND[::3]
+TIMED = [fault.name for fault in FAULTS if fault.timed]
+UNTIMED = [fault.name for fault in FAULTS if not fault.timed]
+# A third of the controls: each gets every gate, and those here are what no fault rests on.
+CPU = find_device("cpu")
+SOUND_HERE = [one.name for one in HEALTHY[::3] if not emulates(CPU, str(one.resolved_dtype(CPU)))]
+# Every fault, in runs side by side; what is timed has the machine to itself.
+RUNS = {
+    "one half": [*UNTIMED[::2], *SOUND_HERE[::2]],
+    "other half": [*UNTIMED[1::2], *SOUND_HERE[1::2]],
+    "timed": TIMED,
+}
+
+
+def marks(run):
+    """A worker of its own for each run."""
+    alone = [pytest.mark.timed] if run == "timed" else []
+    return [pytest.mark.system, pytest.mark.xdist_group(f"catalogue, {run}"), *alone]
+
+
+def each(names):
+    """A parameter for each of these names, marked with the run that it is of."""
+    return [
+        pytest.param(run, name, marks=marks(run), id=name)
+        for run, chosen in RUNS.items()
+        for name in chosen
+        if name in names
+    ]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """One run of a third of the faults and of the healthy controls on the miniature."""
-    folder = tmp_path_factory.mktemp("catalogue")
-    chosen = f"--inject={','.join([*HERE, *SOUND_HERE])}"
-    return benchmark_process(folder, *MINIATURE, chosen)
+    """Runs a part of the catalogue on the miniature, once."""
+
+    @functools.cache
+    def outcome(run):
+        folder = tmp_path_factory.mktemp("catalogue")
+        return benchmark_process(folder, *MINIATURE, f"--inject={','.join(RUNS[run])}")
+
+    return outcome
 
 
 @pytest.fixture(scope="module")
 def caught(whole):
-    """What became of each, by name."""
-    return _found(whole, ",".join([*HERE, *SOUND_HERE]))
+    """What became of each fault of a run, by name."""
+    return functools.cache(lambda run: _found(whole(run), ",".join(RUNS[run])))
 
 
-@pytest.mark.parametrize("name", HERE)
-def test_a_fault_is_caught_for_its_reason(caught, name):
-    found = caught[name]
+@pytest.mark.parametrize(("run", "name"), each(NAMES))
+def test_a_fault_is_caught_for_its_reason(caught, run, name):
+    found = caught(run)[name]
     asked = f"{' or '.join(found.expected.gates)} saying {found.expected.says!r}"
     failed = ", ".join(found.caught_by) or "no gate"
     assert found.status == CAUGHT, f"{asked} was asked for, {failed} failed: {found.reason}"
 
 
-@pytest.mark.parametrize("name", SOUND_HERE)
-def test_no_gate_fails_on_a_healthy_variant(caught, name):
-    assert caught[name].sound, caught[name].reason
+@pytest.mark.parametrize(("run", "name"), each(SOUND))
+def test_no_gate_fails_on_a_healthy_variant(caught, run, name):
+    assert caught(run)[name].sound, caught(run)[name].reason
 
 
-def test_the_run_fails_and_ends_with_its_table(whole):
-    assert whole.status == 1
-    assert f"{len(HERE)} of {len(HERE)} faults caught" in whole.text
-    assert_no_traceback(whole)
+@pytest.mark.parametrize("run", [pytest.param(run, marks=marks(run)) for run in RUNS])
+def test_the_run_fails_and_ends_with_its_table(whole, run):
+    faults = len(set(RUNS[run]) & set(NAMES))
+    assert whole(run).status == 1
+    assert f"{faults} of {faults} faults caught" in whole(run).text
+    assert_no_traceback(whole(run))
+
+
+def test_every_fault_of_the_catalogue_is_run_here():
+    run = [name for names in RUNS.values() for name in names]
+    assert set(NAMES) <= set(run) and len(run) == len(set(run))
 
 
 def test_the_documented_table_is_of_a_run_in_which_every_fault_was_caught():

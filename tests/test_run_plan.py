@@ -23,7 +23,6 @@ from latentcy.loaded import Snapshot
 from latentcy.run_plan import (
     GATE_DRAWS,
     LEVELS,
-    NO_TIME,
     PLANNED,
     TIMED_GATES,
     CaseCost,
@@ -78,7 +77,6 @@ def test_invariants_go_before_timing_and_the_costliest_first():
     left_out = plan([SLOW], float(seconds))["m/p/slow"].left_out
     assert left_out and not TIMED_GATES & set(left_out)
     assert "batch" in left_out and "operators" not in left_out
-    assert set(left_out.values()) == {NO_TIME}
 
 
 def _timing_left_out(seconds):

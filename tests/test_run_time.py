@@ -66,6 +66,18 @@ def test_a_gate_is_left_out_once_the_time_is_over(clock):
     assert time.left_out(CASES[1], "black images") is None
 
 
+def test_a_gate_left_out_is_taken_up_where_time_is_left_over(clock):
+    time = opened(clock, 0.4)
+    time.plan(COSTS)
+    assert "growth" in time.of(CASES[0]).left_out and "growth" in time.of(CASES[0]).words
+    time.begin(CASES[0])
+    assert time.left_out(CASES[0], "growth") is None  # a fifth of the time was given to nobody
+    assert "growth" not in time.of(CASES[0]).words
+    time.begin(CASES[1])
+    clock.seconds += 22
+    assert time.left_out(CASES[1], "growth") == NO_TIME
+
+
 def test_images_of_cases_to_come_are_kept_free(clock):
     time = opened(clock, 5)
     time.plan(COSTS)

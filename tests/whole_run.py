@@ -59,8 +59,9 @@ def benchmark_process(folder: Path, *arguments: str) -> Outcome:
 
 
 def _shorter(arguments: tuple[str, ...]) -> list[str]:
+    planned = [] if any(one.startswith("--minutes") for one in arguments) else ["--minutes=0"]
     chosen = any(one.startswith(("-k", "--inject", "perf_tests")) for one in arguments)
-    return [] if chosen else [_SHORTER]
+    return planned if chosen else [*planned, _SHORTER]
 
 
 def assert_message(outcome: Outcome, *parts: str) -> None:

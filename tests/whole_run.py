@@ -38,7 +38,7 @@ def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
     places += _shorter(arguments)
     with contextlib.chdir(ROOT):
         ran = pytester.runpytest_inprocess(
-            "-p", "no:cacheprovider", "--benchmark", "--minutes=0", *places, *arguments
+            "-p", "no:cacheprovider", "--benchmark", *places, *arguments
         )
     text = ran.stdout.str() + ran.stderr.str()
     return Outcome(int(ran.ret), text, results)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import emulated
 from latentcy.case import Case
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import environment, find_device
@@ -58,7 +59,10 @@ def test_the_miniature_draws_what_is_stored_whatever_the_size_of_its_batches() -
         assert verdict.gate == "stored images" and "3 images like those stored" in verdict.reason
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(name, marks=emulated.native(name)) for name in ("float16", "bfloat16")],
+)
 def test_half_precision_draws_what_is_stored_with_a_margin_of_two(dtype: str) -> None:
     made = _drawn(replace(TINY_VAE, cpu_dtype=dtype), images=2)
     stored = _stored(TINY_VAE)

@@ -15,14 +15,8 @@ import torch
 # Two workers with two threads each would wait for one another by spinning, tenfold slower.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one worker, so that no fixture of a module is built twice."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+# A whole run inside a worker is a run of its own, in which pytest-benchmark is to be at work.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

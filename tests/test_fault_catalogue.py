@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import re
 import subprocess
 import sys
@@ -11,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from catalogue_run import RUNS
 from faults.catalogue import FAULTS, HEALTHY, VARIANTS
 from faults.fault import GATES
 from fixtures.faults import CATALOGUE, injection, listing
 from latentcy.errors import LatentcyError
-from latentcy.generate.device import emulates, find_device
 from latentcy.generate.variants import load_variants
 from latentcy.judge.verdicts import Verdict
 from latentcy.track.catchtable import (
@@ -29,78 +27,11 @@ from latentcy.track.catchtable import (
     outcomes,
 )
 from latentcy.track.records import Record
-from whole_run import ROOT, assert_no_traceback, benchmark_process
+from whole_run import ROOT
 
 NAMES = [fault.name for fault in FAULTS]
 SOUND = [variant.name for variant in HEALTHY]
 MINIATURE = ("--model=miniature", "--threads=1")
-
-TIMED = [fault.name for fault in FAULTS if fault.timed]
-UNTIMED = [fault.name for fault in FAULTS if not fault.timed]
-# A third of the controls: each gets every gate, and those here are what no fault rests on.
-CPU = find_device("cpu")
-SOUND_HERE = [one.name for one in HEALTHY[::3] if not emulates(CPU, str(one.resolved_dtype(CPU)))]
-# Every fault, in runs side by side; what is timed has the machine to itself.
-RUNS = {
-    "one half": [*UNTIMED[::2], *SOUND_HERE[::2]],
-    "other half": [*UNTIMED[1::2], *SOUND_HERE[1::2]],
-    "timed": TIMED,
-}
-
-
-def marks(run):
-    """A worker of its own for each run."""
-    alone = [pytest.mark.timed] if run == "timed" else []
-    return [pytest.mark.system, pytest.mark.xdist_group(f"catalogue, {run}"), *alone]
-
-
-def each(names):
-    """A parameter for each of these names, marked with the run that it is of."""
-    return [
-        pytest.param(run, name, marks=marks(run), id=name)
-        for run, chosen in RUNS.items()
-        for name in chosen
-        if name in names
-    ]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Runs a part of the catalogue on the miniature, once."""
-
-    @functools.cache
-    def outcome(run):
-        folder = tmp_path_factory.mktemp("catalogue")
-        return benchmark_process(folder, *MINIATURE, f"--inject={','.join(RUNS[run])}")
-
-    return outcome
-
-
-@pytest.fixture(scope="module")
-def caught(whole):
-    """What became of each fault of a run, by name."""
-    return functools.cache(lambda run: _found(whole(run), ",".join(RUNS[run])))
-
-
-@pytest.mark.parametrize(("run", "name"), each(NAMES))
-def test_a_fault_is_caught_for_its_reason(caught, run, name):
-    found = caught(run)[name]
-    asked = f"{' or '.join(found.expected.gates)} saying {found.expected.says!r}"
-    failed = ", ".join(found.caught_by) or "no gate"
-    assert found.status == CAUGHT, f"{asked} was asked for, {failed} failed: {found.reason}"
-
-
-@pytest.mark.parametrize(("run", "name"), each(SOUND))
-def test_no_gate_fails_on_a_healthy_variant(caught, run, name):
-    assert caught(run)[name].sound, caught(run)[name].reason
-
-
-@pytest.mark.parametrize("run", [pytest.param(run, marks=marks(run)) for run in RUNS])
-def test_the_run_fails_and_ends_with_its_table(whole, run):
-    faults = len(set(RUNS[run]) & set(NAMES))
-    assert whole(run).status == 1
-    assert f"{faults} of {faults} faults caught" in whole(run).text
-    assert_no_traceback(whole(run))
 
 
 def test_every_fault_of_the_catalogue_is_run_here():
@@ -244,14 +175,6 @@ def test_a_reason_that_says_something_else_is_no_catch():
     expected = [Expected("one", "a/b#1", ("tone",), "dark", "Dark.", "tone")]
     records = [_record("one", ("tone", "failed", "saturation is lower by 0.2"))]
     assert outcomes(records, expected)[0].status == WRONG
-
-
-def _found(outcome, names):
-    """What became of the faults of a run, by name."""
-    data = json.loads((outcome.results / "run.json").read_text(encoding="utf-8"))
-    records = [Record.from_dict(one) for one in data["records"]]
-    found = outcomes(records, injection(names).expected.values())
-    return {one.expected.fault: one for one in found}
 
 
 def _record(name, *verdicts):

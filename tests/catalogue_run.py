@@ -1,0 +1,73 @@
+"""The fault catalogue in runs side by side, each a file of tests of its own for its own worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults.catalogue import FAULTS, HEALTHY
+from fixtures.faults import injection
+from latentcy.generate.device import emulates, find_device
+from latentcy.track.catchtable import CAUGHT, Outcome, outcomes
+from latentcy.track.records import Record
+from whole_run import Outcome as Run
+from whole_run import assert_no_traceback, benchmark_process
+
+MINIATURE = ("--model=miniature", "--threads=1")
+NAMES = [fault.name for fault in FAULTS]
+
+_UNTIMED = [fault.name for fault in FAULTS if not fault.timed]
+_CPU = find_device("cpu")
+# A third of the controls, since each gets every gate; docs/faults.md is of a run with all of them.
+_SOUND = [one.name for one in HEALTHY[::3] if not emulates(_CPU, str(one.resolved_dtype(_CPU)))]
+# Every fault. What is timed has the machine to itself.
+RUNS = {
+    "one half": [*_UNTIMED[::2], *_SOUND[::2]],
+    "other half": [*_UNTIMED[1::2], *_SOUND[1::2]],
+    "timed": [fault.name for fault in FAULTS if fault.timed],
+}
+
+
+@dataclass(frozen=True)
+class CatalogueRun:
+    """A whole run of a part of the catalogue, and what became of each fault and control in it."""
+
+    whole: Run
+    found: Mapping[str, Outcome]
+
+    def assert_caught(self, name: str) -> None:
+        """The fault was caught by one of its own gates, for its reason."""
+        found = self.found[name]
+        asked = f"{' or '.join(found.expected.gates)} saying {found.expected.says!r}"
+        failed = ", ".join(found.caught_by) or "no gate"
+        said = f"{asked} was asked for, {failed} failed: {found.reason}"
+        assert found.status == CAUGHT, said
+
+    def assert_ends_with_its_table(self) -> None:
+        """Exit status 1, and all faults of the run in the last lines."""
+        faults = len(set(self.found) & set(NAMES))
+        assert self.whole.status == 1
+        assert f"{faults} of {faults} faults caught" in self.whole.text
+        assert_no_traceback(self.whole)
+
+
+def faults_of(run: str) -> list[str]:
+    """The faults of one of RUNS."""
+    return [name for name in RUNS[run] if name in NAMES]
+
+
+def controls_of(run: str) -> list[str]:
+    """The healthy controls of one of RUNS."""
+    return [name for name in RUNS[run] if name not in NAMES]
+
+
+def run_catalogue(folder: Path, run: str) -> CatalogueRun:
+    """One of RUNS on the miniature."""
+    names = ",".join(RUNS[run])
+    whole = benchmark_process(folder, *MINIATURE, f"--inject={names}")
+    data = json.loads((whole.results / "run.json").read_text(encoding="utf-8"))
+    records = [Record.from_dict(one) for one in data["records"]]
+    found = outcomes(records, injection(names).expected.values())
+    return CatalogueRun(whole, {one.expected.fault: one for one in found})

@@ -16,7 +16,7 @@ from latentcy.generate.workloads import workload
 from latentcy.judge.verdicts import Verdict
 
 CPU = find_device("cpu")
-STEPS = 8
+STEPS = 4
 HEALTHY = [
     each
     for each in (*BUILTIN, *STACK)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def build_other_environment(folder: Path, diffusers: str | None = OTHER_DIFFUSER
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise NotInstalled(said[-1] if said else f"pip ended with {done.returncode}")
-    here = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    here = [each for each in dict.fromkeys(sys.path) if each.endswith("-packages")]
     (packages / "behind.pth").write_text("".join(f"{each}\n" for each in here))
     return python
 

@@ -31,7 +31,10 @@ from other_environment import (
     build_bare_environment,
     build_other_environment,
 )
+from stub_model import stub_file
 from tiny import build_tiny
+
+pytestmark = pytest.mark.system
 
 CPU = find_device("cpu")
 WORK = replace(workload("single", height=64, width=64, guidance_scale=3.0), steps=3)
@@ -44,7 +47,6 @@ import ctypes
 import os
 import signal
 import sys
-import threading
 import time
 
 from latentcy.generate.variants import Variant
@@ -77,12 +79,6 @@ def shout():
 def raises():
     raise ValueError("too bright")
 
-def look_around(pipeline):
-    only_here = {"execnet", "pytest", "torchmetrics", "latentcy.judge", "latentcy.run"}
-    assert not only_here & set(sys.modules), only_here & set(sys.modules)
-    assert threading.current_thread() is threading.main_thread()
-    assert "" not in sys.path and os.getcwd() not in sys.path, sys.path
-
 VARIANTS = [
     Variant("killed", "c", prepare=on_call(2, killed)),
     Variant("exits", "c", prepare=on_call(2, lambda: (print("leaving"), os._exit(3)))),
@@ -92,23 +88,48 @@ VARIANTS = [
     Variant("raises", "c", prepare=on_call(1, raises)),
     Variant("leaves", "c", prepare=on_call(1, sys.exit)),
     Variant("sleeps", "c", prepare=on_call(1, lambda: time.sleep(600))),
-    Variant("looks", "c", prepare=look_around),
 ]
+"""
+
+LOOKS = """
+import os
+import sys
+import threading
+
+from latentcy.generate.variants import Variant
+
+def look_around(pipeline):
+    only_here = {"execnet", "pytest", "torchmetrics", "latentcy.judge", "latentcy.run"}
+    assert not only_here & set(sys.modules), only_here & set(sys.modules)
+    assert threading.current_thread() is threading.main_thread()
+    assert "" not in sys.path and os.getcwd() not in sys.path, sys.path
+
+VARIANTS = [Variant("looks", "c", prepare=look_around)]
 """
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, and a variants file with hooks that misbehave."""
+    """A tiny model, and a variants file with hooks that misbehave, which makes stubs of it."""
     root = tmp_path_factory.mktemp("against")
     build_tiny(root / "tiny")
-    (root / "hooks.py").write_text(HOOKS)
+    (root / "looks.py").write_text(LOOKS)
+    stub_file(root / "hooks.py", HOOKS)
     return root
 
 
 @pytest.fixture(scope="module")
+def real(folder: Path) -> Iterator[Callable[[str], OtherSampler]]:
+    """This interpreter again, in another process, with the tiny model."""
+    threads = torch.get_num_threads()
+    there = OtherEnvironment(sys.executable, device="cpu", threads=threads, limit_seconds=300)
+    yield lambda name: open_there(there, folder, f"precision/{name}", variants="looks.py")
+    there.close()
+
+
+@pytest.fixture(scope="module")
 def other() -> Iterator[OtherEnvironment]:
-    """This interpreter again, in another process."""
+    """The same with a stub in the model's place."""
     there = OtherEnvironment(
         sys.executable, device="cpu", threads=torch.get_num_threads(), limit_seconds=300
     )
@@ -173,8 +194,8 @@ def script(path: Path, text: str) -> Path:
 # What it gives
 
 
-def test_the_same_interpreter_gives_the_same_images(folder, opened):
-    there = opened("baseline").images(PROMPTS, SEEDS, batch=2)
+def test_the_same_interpreter_gives_the_same_images(folder, real):
+    there = real("baseline").images(PROMPTS, SEEDS, batch=2)
     here = [
         open_here(folder).generate(PROMPTS[part], SEEDS[part]).images
         for part in (slice(0, 2), slice(2, 3))
@@ -223,8 +244,8 @@ def test_prompts_and_seeds_must_agree_in_number(opened):
         opened("baseline").images(PROMPTS, SEEDS[:2])
 
 
-def test_the_worker_needs_only_what_generates_and_leaves_the_path_alone(opened):
-    assert opened("looks").seconds() > 0
+def test_the_worker_needs_only_what_generates_and_leaves_the_path_alone(real):
+    assert real("looks").seconds() > 0
 
 
 # Differences
@@ -253,7 +274,8 @@ def test_another_diffusers_draws_beside_this_one_and_is_all_that_differs(folder,
     try:
         found = version_differences(environment(CPU), there.environment)
         assert found == (f"diffusers {diffusers.__version__} here, {OTHER_DIFFUSERS} there",)
-        images = open_there(there, folder, "precision/baseline").images(PROMPTS, SEEDS)
+        baseline = open_there(there, folder, "precision/baseline", variants="looks.py")
+        images = baseline.images(PROMPTS, SEEDS)
     finally:
         there.close()
     here = open_here(folder).generate(PROMPTS, SEEDS).images
@@ -269,7 +291,7 @@ def test_nothing_of_this_sides_path_reaches_the_other(folder, tmp_path, monkeypa
     monkeypatch.chdir(poison)
     there = OtherEnvironment(python, device="cpu", threads=3)
     try:
-        assert open_there(there, folder, "precision/looks").seconds() > 0
+        assert open_there(there, folder, "precision/looks", variants="looks.py").seconds() > 0
         assert there.environment["threads"] == "3"
     finally:
         there.close()

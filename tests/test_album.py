@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arithmetic import needs
+import emulated
 from latentcy.case import Case
 from latentcy.errors import LatentcyError
 from latentcy.generate.device import environment, find_device
@@ -60,7 +60,8 @@ def test_the_miniature_draws_what_is_stored_whatever_the_size_of_its_batches() -
 
 
 @pytest.mark.parametrize(
-    "dtype", [pytest.param(each, marks=needs(each)) for each in ("float16", "bfloat16")]
+    "dtype",
+    [pytest.param(name, marks=emulated.native(name)) for name in ("float16", "bfloat16")],
 )
 def test_half_precision_draws_what_is_stored_with_a_margin_of_two(dtype: str) -> None:
     made = _drawn(replace(TINY_VAE, cpu_dtype=dtype), images=2)

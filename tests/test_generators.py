@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers import EulerAncestralDiscreteScheduler
 
-from arithmetic import parameters
+import emulated
 from latentcy.generate import recipes
 from latentcy.generate.device import find_device
 from latentcy.generate.models import MINIATURE, Model, resolve_model
@@ -69,7 +69,7 @@ def patch_step(
     patch.setattr(sampler.pipeline.scheduler, "step", changed)
 
 
-@pytest.mark.parametrize("variant", parameters(ON_CPU))
+@pytest.mark.parametrize("variant", emulated.variants(ON_CPU))
 def test_every_cpu_variant_of_the_miniature_passes(variant: Variant) -> None:
     verdict = generator(opened(MINIATURE, variant), steps=FEW)
     assert (verdict.gate, verdict.status) == ("generator", PASSED), verdict.reason

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arithmetic import parameters
+import emulated
 from invariant_cases import CPU, HEALTHY, opened_variant
 from latentcy.generate.sampler import Sampler
 from latentcy.generate.variant import Variant
@@ -58,7 +58,7 @@ def warm() -> None:
     opened_variant(HEALTHY[0]).close()
 
 
-@pytest.fixture(params=parameters(KINDS))
+@pytest.fixture(params=emulated.variants(KINDS))
 def sampler(request: pytest.FixtureRequest) -> Iterator[Sampler]:
     opened = opened_variant(request.param)
     yield opened
@@ -80,7 +80,7 @@ def test_no_gate_fires_on_a_healthy_case(warm: None, sampler: Sampler, reference
     assert "failed" not in {one.status for one in held}, held
 
 
-@pytest.mark.parametrize("variant", KINDS[:4], ids=lambda one: one.id)
+@pytest.mark.parametrize("variant", emulated.variants(KINDS[:4]))
 def test_a_healthy_case_leaves_nothing_behind(warm: None, variant: Variant) -> None:
     before = Snapshot.take()
     opened = opened_variant(variant)

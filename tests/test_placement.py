@@ -10,7 +10,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
 
-from arithmetic import parameters
+import emulated
 from latentcy.generate import recipes
 from latentcy.generate.device import find_device
 from latentcy.generate.models import MINIATURE, Model, resolve_model
@@ -50,7 +50,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Sampler:
     return opened(resolve_model(str(build_tiny(tmp_path_factory.mktemp("tiny"))), CPU)[0])
 
 
-@pytest.mark.parametrize("variant", parameters(ON_CPU))
+@pytest.mark.parametrize("variant", emulated.variants(ON_CPU))
 def test_every_cpu_variant_of_the_miniature_passes(variant: Variant) -> None:
     verdict = placement(opened(MINIATURE, variant), steps=FEW)
     assert (verdict.gate, verdict.status) == ("placement", PASSED), verdict.reason

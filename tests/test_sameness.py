@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from arithmetic import needs, parameters
+import emulated
 from latentcy.against.environment import OtherEnvironment
 from latentcy.generate.device import find_device
 from latentcy.generate.models import MINIATURE, Model, resolve_model
@@ -71,7 +71,7 @@ def tiny(folder: Path) -> Sampler:
     return opened(resolve_model(str(folder), CPU)[0])
 
 
-@pytest.fixture(scope="module", params=parameters(ON_CPU))
+@pytest.fixture(scope="module", params=emulated.variants(ON_CPU))
 def healthy(request: pytest.FixtureRequest) -> Sampler:
     return opened(MINIATURE, request.param)
 
@@ -175,6 +175,7 @@ def test_images_that_hold_nan_are_never_the_same(tiny: Sampler, monkeypatch: Pat
 # New process.
 
 
+@pytest.mark.system
 def test_a_process_of_its_own_gives_the_same_image_unless_it_hangs_on_the_hash_seed(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -262,17 +263,11 @@ def test_the_first_prompt_for_all_is_seen_and_named(tiny: Sampler, monkeypatch: 
     assert "(it has the prompt of image 1)" in verdict.reason
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
-        pytest.param("fp16", marks=needs("float16")),
-        pytest.param("bf16", marks=needs("bfloat16")),
-    ],
-)
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
 def test_the_first_prompt_for_all_is_seen_in_half_precision(
-    monkeypatch: Patch, variant: str
+    tiny: Sampler, monkeypatch: Patch, variant: str
 ) -> None:
-    half = opened(MINIATURE, next(each for each in BUILTIN if each.name == variant))
+    half = opened(tiny.model, next(each for each in BUILTIN if each.name == variant))
     after_encoding(half, monkeypatch, lambda text: text[:1].expand_as(text))
     verdict = sameness.batch(half, steps=FEW)
     assert verdict.status == FAILED

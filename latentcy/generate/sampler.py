@@ -7,11 +7,10 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 
 from latentcy.errors import LatentcyError
 from latentcy.generate import flags, spent
@@ -24,11 +23,13 @@ from latentcy.generate.device import (
     switches,
     synchronize,
 )
-from latentcy.generate.loading import load_pipeline
 from latentcy.generate.models import Model
 from latentcy.generate.variants import Variant
 from latentcy.generate.workloads import Workload, starting_latents
 from latentcy.generate.wrapping import wrapped
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 __all__ = ["Generation", "Sampler", "is_out_of_memory", "open_sampler", "untimed"]
 
@@ -197,6 +198,9 @@ def untimed(sampler: Sampler) -> contextlib.AbstractContextManager[None]:
 
 def open_sampler(model: Model, variant: Variant, device: Device, workload: Workload) -> Sampler:
     """Load the case. Raises LatentcyError as `load_pipeline` does, or for an impossible size."""
+    # Takes diffusers, whose import takes seconds: a process that opens no case goes without.
+    from latentcy.generate.loading import load_pipeline
+
     with spent.loading(), flags.recorded() as switched:
         pipeline = load_pipeline(model, variant, device, scheduler=workload.scheduler)
     scale = pipeline.vae_scale_factor

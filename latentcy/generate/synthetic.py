@@ -2,6 +2,9 @@
 
 Stable Diffusion v1's parts are built from their configurations, without a hub and without files.
 The images are neither flat nor broken, and mean nothing.
+
+diffusers and transformers take seconds to import, so they are where something is built: which
+models there are is asked by many who build none.
 """
 
 from __future__ import annotations
@@ -13,18 +16,14 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPTokenizer
 
 RECIPE = 1
 """The number of the way in which weights are drawn: raised whenever the same seed gives others."""
@@ -71,6 +70,8 @@ def build_pipeline(
     `unet` is "full" | "distilled", `vae` is "full" | "tiny". The numbers are drawn in fp32 on the
     CPU and then rounded, so they are the same for every dtype, device and process.
     """
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+
     drawn = torch.randn(_DRAWN, generator=torch.Generator("cpu").manual_seed(synthetic.seed))
     drawn = drawn.to(device)
 
@@ -139,11 +140,14 @@ def configuration(synthetic: Synthetic, part: str) -> dict[str, Any]:
 
 def empty_part(synthetic: Synthetic, part: str) -> nn.Module:
     """The part on the meta device: its shapes, without memory for its weights."""
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     settings = configuration(synthetic, part)
     with torch.device("meta"):
         if part == "text_encoder":
             return CLIPTextModel(CLIPTextConfig(**settings)).eval()
-        return _CLASSES[part](**settings).eval()
+        return getattr(diffusers, _CLASSES[part])(**settings).eval()
 
 
 @functools.cache
@@ -153,6 +157,8 @@ def tokenizer() -> CLIPTokenizer:
     It knows bytes, and pairs of small letters; the other ids are never given out. The first and
     the last token of a prompt, and the padding, have CLIP's ids.
     """
+    from transformers import CLIPTokenizer
+
     # Byte-level BPE writes a byte as its own character, or as one from 256 on if it is not seen.
     letters = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 324))]
     small = [chr(code) for code in range(ord("a"), ord("z") + 1)]
@@ -171,10 +177,10 @@ def tokenizer() -> CLIPTokenizer:
 
 
 _CLASSES = {
-    "unet": UNet2DConditionModel,
-    "unet-distilled": UNet2DConditionModel,
-    "vae": AutoencoderKL,
-    "vae-tiny": AutoencoderTiny,
+    "unet": "UNet2DConditionModel",
+    "unet-distilled": "UNet2DConditionModel",
+    "vae": "AutoencoderKL",
+    "vae-tiny": "AutoencoderTiny",
 }
 _SCHEDULER = {  # as Stable Diffusion v1's own files say
     "beta_start": 0.00085,

@@ -187,6 +187,8 @@ class Run:
         """
         if self.settings.self_check:
             return None
+        if why := self.time.left_out(case, "latency"):
+            return self.ledger.open_gate(case, "latency", why)
         record = self.ledger.of(case)
         assert record.seconds is not None  # timed before it is judged
         if self.settings.record:

@@ -87,6 +87,13 @@ class Speed:
         """Whether the case will be timed in pairs."""
         return self._why_alone(case) is None
 
+    def is_left_out(self, case: Case) -> bool:
+        """Whether there is no time to time the case; what that leaves open says so."""
+        why = self._time.left_out(case, "latency")
+        if why is not None:
+            self._docket.leave_open(case, why)
+        return why is not None
+
     def calls(self, case: Case) -> int:
         """How often the case is timed where nothing is paired."""
         return self._rounds(case)

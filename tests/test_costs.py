@@ -68,6 +68,12 @@ def test_a_share_without_its_figures_is_not_known(
     assert share(flops, seconds, Peak("float32", False, peak)) is None
 
 
+def test_no_share_is_more_than_the_whole() -> None:
+    peak = Peak("float16", False, 1e9)
+    assert share(1e9, 1.0, peak) == 1.0
+    assert share(1.71e9, 1.0, peak) is None  # done in another arithmetic than the peak's
+
+
 def test_operations_that_are_not_known_make_no_total() -> None:
     assert Flops(1, None, 2, 50).total is None
     assert Flops(1, 1.0, 2, None).total is None

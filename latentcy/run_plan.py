@@ -59,7 +59,7 @@ GATE_DRAWS: Mapping[str, Draws] = {
 }
 TIMED_GATES = frozenset({"latency", "speed", "climbing"})
 NO_TIME = "left out, since there was no time for it (--minutes)"
-PROCESS_SECONDS = 12.0  # of starting another process, which the first "new process" of a run does
+PROCESS_SECONDS = 5.0  # of starting another process, which the first "new process" of a run does
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Level:
 
 # In 10 steps rounding alone turns a picture of the miniature into another one (bf16 under autocast:
 # SSIM 0.86 and CLIP 20 points lower for one prompt of 16), in 15 to 30 it does not: all of 16
-# prompts keep 0.99. From 20 steps 4 images are enough to judge fp16, bf16 and autocast by.
+# prompts keep 0.99. From 20 steps 4 images are enough to judge fp16, bf16 and autocast by. Seen on
+# AVX2 alone with `pytest --benchmark --minutes 0 --image-steps N --only bf16,autocast,fp16`.
 LEVELS = (
     Level(),
     Level(images=16, image_steps=25, call_steps=5, timed=1),
@@ -201,7 +202,8 @@ def plan_run(
     costs = [cost for cost in costs if cost not in blind]
     by_case = {cost.case: cost for cost in costs}
     whole = {cost.case: _level_seconds(cost, LEVELS[0], asked, by_case) for cost in costs}
-    left, waiting = PLANNED * seconds, len(costs)
+    starts = any("new process" in cost.gates for cost in costs)
+    left, waiting = PLANNED * seconds - PROCESS_SECONDS * starts, len(costs)
     plans = {cost.case: _unseen(cost, asked[cost.case]) for cost in blind}
     for cost in sorted(costs, key=lambda one: whole[one.case]):  # the cheapest leave something over
         share = max(0.0, left) / waiting

@@ -73,8 +73,11 @@ class RunTime:
         first = sum(
             one.needed_first for name, one in self._plans.items() if name not in self._begun
         )
-        over = self.elapsed + seconds + first > self._seconds
-        return NO_TIME if over else None
+        if self.elapsed + seconds + first <= self._seconds:
+            return None
+        why = plan.why or "the time was over"
+        self._plans[case.id] = replace(plan, left_out=plan.left_out | {gate}, why=why)
+        return NO_TIME
 
     def _is_taken_up(self, case: Case, gate: str, seconds: float) -> bool:
         """Takes a gate up after all, where so much time is left over."""

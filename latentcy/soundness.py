@@ -106,7 +106,7 @@ class Soundness:
 
     def new_process(self, case: Case) -> Verdict:
         """Whether another process draws the same image."""
-        if why := self._time.left_out(case, "new process"):
+        if why := self._left_out(case, "new process"):
             return self._ledger.open_gate(case, "new process", why)
         sampler = self._loaded.sampler(case)
         if is_compiled(sampler.pipeline):
@@ -130,7 +130,7 @@ class Soundness:
 
     def synchronisations(self, case: Case) -> Verdict:
         """Whether a step waits for the device more often than the reference's, or than stored."""
-        if why := self._time.left_out(case, "syncs"):
+        if why := self._left_out(case, "syncs"):
             return self._ledger.open_gate(case, "syncs", why)
         own, stored = self._count(case), self._stored(case)
         verdict = syncs_verdict(own, reference=self._counted_reference(case), stored=stored)
@@ -141,7 +141,7 @@ class Soundness:
 
         None where the variant promises no such thing and nothing is stored.
         """
-        if why := self._time.left_out(case, "syncs"):  # they are counted together
+        if why := self._left_out(case, "syncs"):  # they are counted together
             return self._ledger.open_gate(case, "operators", why)
         own, stored = self._count(case), self._stored(case)
         reference = self._reference(case)
@@ -168,9 +168,17 @@ class Soundness:
         if place is not None:
             place.close()
 
+    def _left_out(self, case: Case, gate: str) -> str | None:
+        """Why there is no time for a gate; the record says what has become of the plan."""
+        planned = self._time.of(case)
+        why = self._time.left_out(case, gate)
+        if self._time.of(case) != planned:
+            self._ledger.update(case, plan=self._time.of(case).to_dict())
+        return why
+
     def _judged(self, case: Case, gate: str, judge: Callable[[Sampler], Verdict]) -> Verdict:
         """The gate's verdict, or why there was no time for it."""
-        if why := self._time.left_out(case, gate):
+        if why := self._left_out(case, gate):
             return self._ledger.open_gate(case, gate, why)
         sampler = self._loaded.sampler(case)
         with untimed(sampler):

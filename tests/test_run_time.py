@@ -63,6 +63,7 @@ def test_a_gate_is_left_out_once_the_time_is_over(clock):
     assert time.left_out(CASES[1], "growth") is None
     clock.seconds += 299.9
     assert time.left_out(CASES[1], "growth") == NO_TIME
+    assert time.of(CASES[1]).words.endswith("without growth: the time was over")
     assert time.left_out(CASES[1], "black images") is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,6 +96,7 @@ class Results:
     def __init__(self, folder: Path, about: About | None = None) -> None:
         self.folder, self.about = folder, about
         self._rows: dict[str, np.ndarray] = {}
+        self._texts: dict[str, tuple[Record, str]] = {}  # by case: what was last written of it
         self._write_whole(folder / "run.tmp", b"")  # fails now rather than after the first case
         (folder / "run.tmp").unlink()
 
@@ -105,10 +107,19 @@ class Results:
             "model": reason,
             "environment": dict(environment),
             "about": self.about.to_dict() if self.about else None,
-            "records": [record.to_dict() for record in records],
         }
-        text = json.dumps(run, indent=1) + "\n"
+        head = json.dumps(run, indent=1).removesuffix("\n}")
+        texts = ",\n".join(map(self._text, records))
+        text = f'{head},\n "records": [\n{texts}\n ]\n}}\n'
         self._write_whole(self.folder / "run.json", text.encode())
+
+    def _text(self, record: Record) -> str:
+        """The record's JSON, made anew only where it has changed; all are written often."""
+        known = self._texts.get(record.case)
+        if known is None or known[0] is not record:
+            text = textwrap.indent(json.dumps(record.to_dict(), indent=1), "  ")
+            known = self._texts[record.case] = record, text
+        return known[1]
 
     def end(self, interrupted: str) -> None:
         """Says from now on how far the run came; "" for a whole one."""

@@ -151,10 +151,11 @@ def test_hoisting_follows_the_text_and_the_timestep(model: Model) -> None:
             arguments = (sample, torch.tensor(at), texts[index])
             noise[index, at] = bare.unet(*arguments, return_dict=False)[0]
             here = hoisted.unet(*arguments[:2], encoder_hidden_states=arguments[2])[0]
-            # Texts thirty times as large as real ones: 3e-5 by the kernels of AVX2.
-            assert torch.allclose(here, noise[index, at], atol=2 * ROUNDING)
-    assert not torch.allclose(noise[0, 981], noise[1, 981], atol=10 * ROUNDING)
-    assert not torch.allclose(noise[0, 981], noise[0, 1], atol=10 * ROUNDING)
+            # Texts thirty times as large as real ones: 2e-6 to 6e-5, by kernels and threads.
+            assert torch.allclose(here, noise[index, at], atol=5 * ROUNDING)
+    # What hoisting could get wrong is far beyond that.
+    assert not torch.allclose(noise[0, 981], noise[1, 981], atol=500 * ROUNDING)
+    assert not torch.allclose(noise[0, 981], noise[0, 1], atol=500 * ROUNDING)
 
 
 def test_nothing_in_the_loop_waits_for_the_device(model: Model) -> None:

@@ -80,12 +80,13 @@ class RunTime:
         return NO_TIME
 
     def _is_taken_up(self, case: Case, gate: str, seconds: float) -> bool:
-        """Takes a gate up after all, where so much time is left over."""
-        spare = self.spare(case)
-        if gate in TIMED_GATES or spare is None or not seconds or seconds > spare:
+        """Takes a gate up after all, where so much time is left over; timing as a whole."""
+        plan, spare = self.of(case), self.spare(case)
+        gates = TIMED_GATES if gate in TIMED_GATES else frozenset({gate})
+        seconds = plan.timing_seconds if gate in TIMED_GATES else seconds
+        if spare is None or not seconds or seconds > spare:
             return False
-        plan = self.of(case)
-        left_out = plan.left_out - {gate}
+        left_out = plan.left_out - gates
         self._plans[case.id] = replace(plan, left_out=left_out, seconds=plan.seconds + seconds)
         return True
 

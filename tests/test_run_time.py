@@ -79,6 +79,18 @@ def test_a_gate_left_out_is_taken_up_where_time_is_left_over(clock):
     assert time.left_out(CASES[1], "growth") == NO_TIME
 
 
+def test_timing_left_out_is_taken_up_where_time_is_left_over(clock):
+    time = opened(clock, 0.2)
+    time.plan(COSTS)
+    assert {"latency", "growth"} <= time.of(CASES[0]).left_out
+    time.begin(CASES[0])
+    time.begin(CASES[1])
+    assert time.left_out(CASES[1], "latency") is None
+    assert "timing" not in time.of(CASES[1]).words
+    clock.seconds += 11.5
+    assert time.left_out(CASES[0], "latency") == NO_TIME
+
+
 def test_images_of_cases_to_come_are_kept_free(clock):
     time = opened(clock, 5)
     time.plan(COSTS)

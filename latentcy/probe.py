@@ -60,12 +60,13 @@ class Probe:
             _seconds(sampler, FEW)  # the first call of all is slower
             few, more = _seconds(sampler, FEW), _seconds(sampler, MORE)
         images = len(case.workload.seeds)
-        step = max(0.0, more - few) / (MORE - FEW) / images
+        still = math.isnan(few) or math.isnan(more)  # max() would make a number of it
+        step = math.nan if still else max(0.0, more - few) / (MORE - FEW) / images
         emulated = self._emulated(case)
         cores = self._device.cores or 1
         return CaseCost(
             case=case.id,
-            image_seconds=max(0.0, few / images - FEW * step),
+            image_seconds=math.nan if still else max(0.0, few / images - FEW * step),
             step_seconds=step,
             seeds=images,
             steps=case.workload.steps,

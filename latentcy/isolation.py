@@ -6,12 +6,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from latentcy.case import Case
 from latentcy.errors import LatentcyError
+from latentcy.fork_server import ForkServer
 from latentcy.judge.verdicts import FAILED, Verdict
 from latentcy.run import Run
 from latentcy.track.records import Record
@@ -46,9 +49,12 @@ class Ended:
 class Apart:
     """Runs the cases of a run each in a process of its own, and takes their records over.
 
+    On a CPU those processes are forked from one that has made the imports; `close` ends that one.
+
     Args:
         run: whose cases they are; it loads nothing itself.
-        command: for a case and a results folder, the command that runs that case alone.
+        arguments: for a case and a results folder, the arguments of the Python interpreter that
+            runs that case alone, "-m" and a module first.
         folder: where to run it.
         limit_seconds: for each case; 0 for no limit.
     """
@@ -56,13 +62,15 @@ class Apart:
     def __init__(
         self,
         run: Run,
-        command: Callable[[Case, Path], Sequence[str]],
+        arguments: Callable[[Case, Path], Sequence[str]],
         *,
         folder: Path,
         limit_seconds: float,
     ) -> None:
-        self._run, self._command = run, command
+        self._run, self._arguments = run, arguments
         self._folder, self._limit = folder, limit_seconds
+        forks = run.device.kind == "cpu" and ForkServer.is_possible()
+        self._server = ForkServer() if forks else None
 
     def measure(self, case: Case) -> Record:
         """The case's record. Where its process left none, one that failed with its last words."""
@@ -70,10 +78,11 @@ class Apart:
         with contextlib.suppress(FileNotFoundError):
             (place / "run.json").unlink()  # of an earlier run
         ended = run_apart(
-            self._command(case, place),
+            self._arguments(case, place),
             folder=self._folder,
             log=place / "output.log",
             limit_seconds=self._limit,
+            server=self._server,
         )
         record = _record_of(case, place)
         if record is not None:
@@ -85,6 +94,11 @@ class Apart:
         self._run.speed.adopt(case, self._run.ledger.of(case))
         return self._run.ledger.of(case)
 
+    def close(self) -> None:
+        """Ends the process that the others were forked from."""
+        if self._server is not None:
+            self._server.close()
+
 
 def _record_of(case: Case, place: Path) -> Record | None:
     with contextlib.suppress(LatentcyError):
@@ -92,9 +106,17 @@ def _record_of(case: Case, place: Path) -> Record | None:
     return None
 
 
-def run_apart(command: Sequence[str], *, folder: Path, log: Path, limit_seconds: float) -> Ended:
-    """Runs a command in its own process group, everything it prints going to `log`.
+def run_apart(
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    log: Path,
+    limit_seconds: float,
+    server: ForkServer | None = None,
+) -> Ended:
+    """Runs `python ARGUMENTS` in its own process group, everything it prints going to `log`.
 
+    With a server, ARGUMENTS are "-m", a module and the module's own, and the process is forked.
     The whole group is ended when `limit_seconds` are over (0: never), and when this process is
     interrupted. Raises LatentcyError where the log cannot be written.
     """
@@ -107,32 +129,62 @@ def run_apart(command: Sequence[str], *, folder: Path, log: Path, limit_seconds:
             expected="a folder that this user may write to, on a disk with room",
             do="name another folder with --results",
         ) from error
+    status = None
     with output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
         try:
-            status = process.wait(limit_seconds or None)
-        except subprocess.TimeoutExpired:
-            status = None
-        finally:
-            _end(process)
+            if server is None:
+                raise EOFError
+            status = _forked(server, arguments, folder, log, limit_seconds or None)
+        except (EOFError, OSError):  # no server, or one that has died
+            status = _interpreted(arguments, folder, output, limit_seconds or None)
     return Ended(status, _last_words(log))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kills what is left of the process and of those that it started."""
+def _forked(
+    server: ForkServer, arguments: Sequence[str], folder: Path, log: Path, limit: float | None
+) -> int | None:
+    """The exit status of a forked process; None where it was ended after its time."""
+    flag, module, *others = arguments
+    assert flag == "-m", arguments
+    process = server.start(module, others, folder=folder, log=log)
+    status = None
+    try:
+        status = server.wait(limit)
+    finally:
+        _end(process)
+        if status is None:
+            server.wait(None)  # of the process that was ended
+    return status
+
+
+def _interpreted(
+    arguments: Sequence[str], folder: Path, output: IO[bytes], limit: float | None
+) -> int | None:
+    """The exit status of a new interpreter; None where it was ended after its time."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        _end(process.pid)
+        process.wait()
+
+
+def _end(group: int) -> None:
+    """Kills what is left of a process and of those that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.name == "posix":
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
         else:
-            process.kill()
-    process.wait()
+            os.kill(group, signal.SIGTERM)
 
 
 def _last_words(log: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from faults.catalogue import FAULTS, HEALTHY
 from fixtures.faults import injection
 from latentcy.generate.device import emulates, find_device
+from latentcy.generate.variant import Variant
 from latentcy.track.catchtable import CAUGHT, Outcome, outcomes
 from latentcy.track.records import Record
 from whole_run import Outcome as Run
@@ -18,10 +19,17 @@ from whole_run import assert_no_traceback, benchmark_process
 MINIATURE = ("--model=miniature", "--threads=1")
 NAMES = [fault.name for fault in FAULTS]
 
-_UNTIMED = [fault.name for fault in FAULTS if not fault.timed]
 _CPU = find_device("cpu")
+
+
+def _is_emulated(variant: Variant) -> bool:
+    used = (variant.resolved_dtype(_CPU), variant.resolved_autocast(_CPU))
+    return any(emulates(_CPU, dtype) for dtype in used if dtype)
+
+
+_UNTIMED = [fault.name for fault in FAULTS if not fault.timed]
 # A third of the controls, since each gets every gate; docs/faults.md is of a run with all of them.
-_SOUND = [one.name for one in HEALTHY[::3] if not emulates(_CPU, str(one.resolved_dtype(_CPU)))]
+_SOUND = [one.name for one in HEALTHY[::3] if not _is_emulated(one)]
 # Every fault. What is timed has the machine to itself.
 RUNS = {
     "one half": [*_UNTIMED[::2], *_SOUND[::2]],

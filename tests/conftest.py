@@ -4,34 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-LOCKS = "LATENTCY_TEST_LOCKS"  # environment variable: a folder
-
-# Two workers with two threads each would wait for one another by spinning, tenfold slower.
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
-# A whole run inside a worker is a run of its own, in which pytest-benchmark is to be at work.
-os.environ.pop("PYTEST_XDIST_WORKER", None)
+LOCKS = pytest.StashKey[Path]()
+SHARED = "latentcy_locks"  # what a worker is told the folder by
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes a folder for the locks that the workers, who inherit its name, share."""
-    if not hasattr(config, "workerinput"):
-        os.environ[LOCKS] = tempfile.mkdtemp(prefix="latentcy-locks-")
+    """One thread for a test process; a run of the suite, which reads this too, keeps its own.
+
+    Two workers with two threads each would wait for one another by spinning, tenfold slower.
+    """
+    if config.option.benchmark:
+        return
+    import torch  # not for a run of the suite, which is to start without this file
+
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+    # A whole run inside a worker is a run of its own, in which pytest-benchmark is to be at work.
+    os.environ.pop("PYTEST_XDIST_WORKER", None)
+    if told := getattr(config, "workerinput", {}).get(SHARED):
+        config.stash[LOCKS] = Path(told)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells each worker the folder of the locks; one that a test starts is told nothing."""
+    if LOCKS not in node.config.stash:
+        node.config.stash[LOCKS] = Path(tempfile.mkdtemp(prefix="latentcy-locks-"))
+    node.workerinput[SHARED] = str(node.config.stash[LOCKS])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput") and (folder := os.environ.pop(LOCKS, None)):
-        shutil.rmtree(folder, ignore_errors=True)
+    if LOCKS in config.stash and not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[LOCKS], ignore_errors=True)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Takes what was imported and collected out of every later collection of garbage.
+
+    Each run of the suite inside a test collects several times, half a second each without this.
+    """
+    if not session.config.option.benchmark:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -39,9 +64,9 @@ def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, object, object]:
     """Runs a test that is marked `timed` while no other worker runs any."""
-    folder = os.environ.get(LOCKS)
+    folder = item.config.stash.get(LOCKS, None)
     alone = item.get_closest_marker("timed") is not None
-    with _place(Path(folder), alone=alone) if folder else contextlib.nullcontext():
+    with _place(folder, alone=alone) if folder else contextlib.nullcontext():
         return (yield)
 
 

@@ -94,6 +94,10 @@ def test_inject_takes_names_all_and_healthy():
     assert list(injection("healthy").expected) == SOUND
 
 
+def test_no_name_of_the_catalogue_stands_for_several():
+    assert not {"all", "healthy", "?"} & {*NAMES, *SOUND}
+
+
 def test_inject_refuses_an_unknown_name_and_says_the_near_ones():
     with pytest.raises(LatentcyError) as refused:
         injection("blured")
@@ -140,7 +144,7 @@ def test_a_fault_alone_gets_every_test_and_stays_in_this_process():
     given = injection("default-dtype")
     assert given.runs("test_nothing_grows", _case("default-dtype"), alone=False)
     assert not given.runs("test_in_its_own_process", _case("default-dtype"), alone=False)
-    assert not given.runs("test_ssim", _case("healthy"), alone=False)
+    assert not given.runs("test_ssim", _case("sound"), alone=False)
 
 
 def test_the_catch_table_tells_caught_from_missed_and_from_the_wrong_reason():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import replace
 from typing import Any
@@ -85,6 +86,14 @@ def test_a_cache_of_prompts_without_end_is_found() -> None:
     act = at_each_call(lambda pipeline, prompt: cache.setdefault(str(prompt), len(cache)))
     verdict = growth_verdict(opened(act))
     assert_failed(verdict, "grew by 1 items a call.*kept by a dict of")
+
+
+def test_a_cache_that_was_frozen_before_is_looked_at_too() -> None:
+    cache: dict[int, float] = {}
+    gc.freeze()
+    sampler = opened(prepare=at_each_call(lambda *_: cache.update({len(cache): 0.5})))
+    assert_failed(growth_verdict(sampler), "kept by a dict of")
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_cache_with_an_end_passes() -> None:

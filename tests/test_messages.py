@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tiny import build_tiny
-from whole_run import assert_message, benchmark, benchmark_process
+from whole_run import assert_message, benchmark, benchmark_process, short_variants
 
 USAGE = 4
-QUICK = ("--images=1", "--rounds=2", "--pairs=0", "--only=bf16")
+QUICK = ("--images=1", "--rounds=2", "--pairs=0")
 
 
 @pytest.fixture(scope="module")
@@ -94,66 +94,70 @@ def test_a_truncated_weight_file_is_named(pytester, tiny, tmp_path):
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"schema": 99})])
 def test_a_broken_baseline_fails_its_case_alone(pytester, tiny, content):
-    first = benchmark(pytester, f"--model={tiny}", "--benchmark-record", *QUICK)
+    asked = (
+        f"--model={tiny}",
+        short_variants(pytester.path),
+        "--only=other",
+        "-k",
+        "latency",
+        *QUICK,
+    )
+    first = benchmark(pytester, "--benchmark-record", *asked)
     assert first.status == 0
-    stored = next((pytester.path / "baselines").rglob("precision-bf16.json"))
+    stored = next((pytester.path / "baselines").rglob("precision-other.json"))
     stored.write_text(content)
-    outcome = benchmark(pytester, f"--model={tiny}", *QUICK)
+    outcome = benchmark(pytester, *asked)
     assert outcome.status == 1
-    assert_message(outcome, "precision-bf16.json", "--benchmark-record")
+    assert_message(outcome, "precision-other.json", "--benchmark-record")
     records = json.loads((outcome.results / "run.json").read_text())["records"]
-    assert {record["variant"] for record in records if record["seconds"]} == {"baseline", "bf16"}
+    assert {record["variant"] for record in records if record["seconds"]} == {"short", "other"}
 
 
 def test_memory_running_out_or_an_exception_costs_one_case(pytester, tiny):
-    file = pytester.path / "mine.py"
-    file.write_text(
+    variants = short_variants(
+        pytester.path,
         "import torch\n"
-        "from latentcy.generate.variants import Variant\n"
         "def exhaust(pipeline):\n"
         "    raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 9 TiB')\n"
         "def break_off(pipeline):\n"
         "    def forward(*arguments, **settings):\n"
         "        raise RuntimeError('shapes differ')\n"
         "    pipeline.unet.forward = forward\n"
-        "VARIANTS = [Variant('greedy', 'Takes all memory.', prepare=exhaust),\n"
-        "            Variant('broken', 'Raises.', prepare=break_off),\n"
-        "            Variant('modest', 'Nothing.')]\n"
+        "VARIANTS += [Variant('greedy', 'Takes all memory.', prepare=exhaust, **SHORT),\n"
+        "             Variant('broken', 'Raises.', prepare=break_off, **SHORT)]\n",
     )
-    outcome = benchmark(
-        pytester, f"--model={tiny}", f"--variants={file}", "--no-builtin", *QUICK[:2]
-    )
+    asked = (f"--model={tiny}", variants, "--no-builtin", "-k", "latency", *QUICK)
+    outcome = benchmark(pytester, *asked)
     assert outcome.status == 1
     assert_message(outcome, "memory ran out", "9 TiB", "RuntimeError", "shapes differ")
     records = json.loads((outcome.results / "run.json").read_text())["records"]
     measured = {record["variant"]: record["seconds"] for record in records}
     assert measured["greedy"] is None
     assert measured["broken"] is None
-    assert measured["modest"] > 0
+    assert measured["other"] > 0
 
 
 def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, tiny):
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from latentcy.generate.variants import Variant\n"
+    variants = short_variants(
+        tmp_path,
         "def interrupt(pipeline):\n"
         "    raise KeyboardInterrupt\n"
-        "VARIANTS = [Variant('stopped', 'Is interrupted.', prepare=interrupt)]\n"
+        "VARIANTS[1:] = [Variant('stopped', 'Is interrupted.', prepare=interrupt, **SHORT)]\n",
     )
     outcome = benchmark_process(
         tmp_path,
         f"--model={tiny}",
-        f"--variants={file}",
-        "--no-builtin",
+        variants,
+        "--only=short,stopped",
         f"--benchmark-json={tmp_path}/benchmark.json",
-        *QUICK[:2],
+        *QUICK,
     )
     assert outcome.status == pytest.ExitCode.INTERRUPTED
     records = json.loads((tmp_path / "results" / "run.json").read_text())["records"]
     measured = {record["variant"]: record["seconds"] for record in records}
-    assert measured["baseline"] > 0
+    assert measured["short"] > 0
     written = json.loads((tmp_path / "benchmark.json").read_text())
-    assert written["benchmarks"][0]["extra_info"]["variant"] == "baseline"
+    assert written["benchmarks"][0]["extra_info"]["variant"] == "short"
     assert "images.png" in outcome.text
     came = "1 of 2 cases were judged, precision/stopped was cut off"
     assert f"INTERRUPTED: {came}." in outcome.text and "PASSED:" not in outcome.text
@@ -161,26 +165,19 @@ def test_an_interrupted_run_keeps_what_it_had_measured(tmp_path, tiny):
     assert about["interrupted"] == came
 
 
-def test_a_compilation_that_fails_is_one_message_and_costs_its_case_alone(pytester, tiny):
-    file = pytester.path / "mine.py"
-    file.write_text(
-        "import torch\n"
-        "from latentcy.generate.variants import Variant\n"
+def test_a_compilation_that_fails_is_one_message_and_costs_its_case_alone(tmp_path, tiny):
+    variants = short_variants(
+        tmp_path,
         "def broken(graph, inputs):\n"
         "    raise RuntimeError('no such instruction')\n"
         "def compile_unet(pipeline):\n"
         "    pipeline.unet.compile(backend=broken)\n"
-        "VARIANTS = [Variant('compiled', 'By a broken compiler.', prepare=compile_unet)]\n"
+        "VARIANTS[1:] = [\n"
+        "    Variant('compiled', 'By a broken compiler.', prepare=compile_unet, **SHORT)]\n",
     )
-    outcome = benchmark(
-        pytester,
-        f"--model={tiny}",
-        f"--variants={file}",
-        "--no-builtin",
-        "--images=1",
-        "--pairs=0",
-        "--rounds=2",
-    )
+    chosen = ("--only=short,compiled", "-k", "black or latency")
+    # In a process of its own: pytester would take the compiler's modules away after it.
+    outcome = benchmark_process(tmp_path, f"--model={tiny}", variants, *chosen, *QUICK)
     assert_message(outcome, "torch.compile, which failed for precision/compiled", "no such instr")
     assert "precision/compiled" in outcome.text
     assert "FAILED: 1 of 2 variants failed" in outcome.text

@@ -55,8 +55,8 @@ def run_out(pipeline):
     pipeline.unet.forward = fail
 
 VARIANTS = [
-    Variant("hungry", "Needs more than there is.", reference="hungry", prepare=run_out),
-    Variant("healthy", "Nothing.", reference="hungry"),
+    Variant("hungry", "Needs more than there is.", reference="hungry", steps=4, prepare=run_out),
+    Variant("healthy", "Nothing.", reference="hungry", steps=4),
 ]
 """
 
@@ -74,7 +74,11 @@ def test_a_reference_that_does_not_fit_leaves_the_case_timed_alone_and_the_gate_
 
 UNPROMISED = """
 from latentcy.generate.variants import Variant
-VARIANTS = [Variant("free", "Promises speed elsewhere.", no_slower_on=("cuda",))]
+SHORT = {"reference": "short", "ssim_reference": "short", "steps": 4}
+VARIANTS = [
+    Variant("short", "Four steps.", **SHORT),
+    Variant("free", "Promises speed elsewhere.", no_slower_on=("cuda",), **SHORT),
+]
 """
 
 
@@ -82,9 +86,9 @@ def test_a_case_that_promises_no_speed_here_is_timed_alone_unless_a_number_is_as
     tiny, tmp_path
 ):
     run = a_run(tiny, tmp_path, UNPROMISED, pairs=None)
-    baseline, record = time_case(run, "baseline"), time_case(run, "free")
+    reference, record = time_case(run, "short"), time_case(run, "free")
     assert record.pairs is None and len(record.rounds) == 5
-    assert record.speedup == pytest.approx(baseline.seconds / record.seconds)
+    assert record.speedup == pytest.approx(reference.seconds / record.seconds)
     assert run.speed.verdict(case(run, "free")) is None
     run.close()
     asked = a_run(tiny, tmp_path, UNPROMISED, pairs=7)
@@ -94,7 +98,9 @@ def test_a_case_that_promises_no_speed_here_is_timed_alone_unless_a_number_is_as
 
 SEVERAL = """
 from latentcy.generate.variants import Variant
-VARIANTS = [Variant(f"same-{each}", "Nothing.") for each in range(3)]
+SHORT = {"reference": "first", "ssim_reference": "first", "steps": 4}
+VARIANTS = [Variant("first", "Four steps.", **SHORT)]
+VARIANTS += [Variant(f"same-{each}", "Nothing.", **SHORT) for each in range(3)]
 """
 
 
@@ -115,9 +121,11 @@ from latentcy.generate.variants import Variant
 def compile_unet(pipeline):
     pipeline.unet = torch.compile(pipeline.unet, backend="eager")
 
+SHORT = {"reference": "plain", "ssim_reference": "plain", "steps": 4}
 VARIANTS = [
-    Variant("compiled", "By one compiler.", prepare=compile_unet),
-    Variant("again", "By the same.", reference="compiled", prepare=compile_unet),
+    Variant("plain", "Four steps.", **SHORT),
+    Variant("compiled", "By one compiler.", prepare=compile_unet, **SHORT),
+    Variant("again", "By the same.", prepare=compile_unet, **(SHORT | {"reference": "compiled"})),
 ]
 """
 
@@ -140,7 +148,7 @@ def test_two_compiled_pipelines_are_never_timed_in_one_process(tiny, tmp_path):
 
 def test_compiled_modules_are_known_whole_or_in_part(tiny, tmp_path):
     run = a_run(tiny, tmp_path, COMPILED)
-    pipeline = run.loaded.sampler(case(run, "baseline")).pipeline
+    pipeline = run.loaded.sampler(case(run, "plain")).pipeline
     assert not is_compiled(pipeline)
     pipeline.unet.mid_block.compile(backend="eager")
     assert is_compiled(pipeline)
@@ -151,7 +159,9 @@ def test_what_was_timed_before_an_error_is_kept_and_not_judged(tiny, tmp_path):
     run = a_run(
         tiny,
         tmp_path,
-        "from latentcy.generate.variants import Variant\nVARIANTS = [Variant('own', 'Nothing.')]",
+        "from latentcy.generate.variants import Variant\n"
+        "SHORT = {'reference': 'first', 'steps': 4}\n"
+        "VARIANTS = [Variant('first', '', **SHORT), Variant('own', 'Nothing.', **SHORT)]",
     )
     timing = run.speed.begin(case(run, "own"))
     for _ in range(3):

@@ -30,7 +30,7 @@ def build_tiny(root: Path, *, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         tokenizer = _tokenizer(root / "scorer")
         _pipeline(tokenizer).save_pretrained(root / "pipeline", safe_serialization=True)
-        _unet(layers=1, mid_block=None).save_pretrained(root / "unet-distilled")
+        _unet(mid_block=None).save_pretrained(root / "unet-distilled")
         _tiny_autoencoder().save_pretrained(root / "vae-tiny")
         _scorer(tokenizer).save_pretrained(root / "scorer")
     (root / "scorer" / "preprocessor_config.json").write_text(json.dumps(_IMAGE_PROCESSOR))
@@ -93,7 +93,7 @@ def _text_config(tokenizer: CLIPTokenizer) -> dict:
 
 def _pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
-        unet=_unet(layers=2, mid_block="UNetMidBlock2DCrossAttn"),
+        unet=_unet(mid_block="UNetMidBlock2DCrossAttn"),
         vae=AutoencoderKL(
             block_out_channels=(4, 4, 4, 4),
             down_block_types=("DownEncoderBlock2D",) * 4,
@@ -117,14 +117,15 @@ def _pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
     )
 
 
-def _unet(*, layers: int, mid_block: str | None) -> UNet2DConditionModel:
+def _unet(*, mid_block: str | None) -> UNet2DConditionModel:
+    """As few modules as there can be: a step of a small model costs what its modules' calls do."""
     return UNet2DConditionModel(
         sample_size=SIZE // 8,
-        block_out_channels=(8, 8),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(8,),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
         mid_block_type=mid_block,
-        layers_per_block=layers,
+        layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=2,
         norm_num_groups=2,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from latentcy.fork_server import ForkServer
+from latentcy.isolation import run_apart
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,9 +26,28 @@ class Outcome:
     results: Path
 
 
-# Invariants have tests of their own; a run that is about something else takes half the time
+# These have tests of their own; a run that is about something else takes a third of the time
 # without them.
-_SHORTER = "--deselect=perf_tests/test_invariants.py"
+_SHORTER = (
+    "--deselect=perf_tests/test_invariants.py",
+    "--deselect=perf_tests/test_black_images.py::test_an_overflow_would_be_seen",
+    "--deselect=perf_tests/test_claims.py",
+)
+
+_PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "--benchmark")
+_PYTEST += ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # imported before the fork
+
+
+def short_variants(folder: Path, more: str = "") -> str:
+    """Options for two variants of a few steps and `more` of them, Python that adds to VARIANTS."""
+    file = folder / "short.py"
+    file.write_text(
+        "from latentcy.generate.variants import Variant\n"
+        "SHORT = {'reference': 'short', 'ssim_reference': 'short', 'steps': 4}\n"
+        "VARIANTS = [Variant('short', 'Four steps.', **SHORT),\n"
+        "            Variant('other', 'The same.', **SHORT)]\n" + more
+    )
+    return f"--variants={file}"
 
 
 def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
@@ -46,22 +68,33 @@ def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
 
 def benchmark_process(folder: Path, *arguments: str) -> Outcome:
     """The same in a process of its own, for what must not touch this one."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--benchmark"]
-    command += [f"--results={folder / 'results'}", f"--baselines={folder / 'baselines'}"]
-    ran = subprocess.run(
-        [*command, *_shorter(arguments), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Outcome(ran.returncode, ran.stdout + ran.stderr, folder / "results")
+    log = folder / "printed.log"
+    places = [f"--results={folder / 'results'}", f"--baselines={folder / 'baselines'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", " ".join(_shorter(arguments)))  # of its own processes too
+        ended = run_apart(
+            [*_PYTEST, *places, *arguments],
+            folder=ROOT,
+            log=log,
+            limit_seconds=0,
+            server=_server(),
+        )
+    assert ended.status is not None
+    return Outcome(ended.status, log.read_text(encoding="utf-8"), folder / "results")
+
+
+@functools.cache
+def _server() -> ForkServer:
+    """One for all runs of this process."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
 
 
 def _shorter(arguments: tuple[str, ...]) -> list[str]:
     planned = [] if any(one.startswith("--minutes") for one in arguments) else ["--minutes=0"]
     chosen = any(one.startswith(("-k", "--inject", "perf_tests")) for one in arguments)
-    return planned if chosen else [*planned, _SHORTER]
+    return planned if chosen else [*planned, *_SHORTER]
 
 
 def assert_message(outcome: Outcome, *parts: str) -> None:

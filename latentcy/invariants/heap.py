@@ -33,23 +33,22 @@ def silence() -> Iterator[None]:
 class Heap:
     """Python's objects: those made since the block began, and what older containers hold.
 
-    The older ones are frozen for the garbage collector meanwhile, which makes it quick.
+    The older ones are frozen for the garbage collector meanwhile, which makes it quick. What was
+    frozen before is thawed, since the collector does not tell of it, and stays so.
     """
 
     def __enter__(self) -> Heap:
+        gc.unfreeze()
         gc.collect()
         self._old = _containers()
         self._lengths: list[int] = []
         self._types: Counter[type] = Counter()
-        self._freezes = gc.get_freeze_count() == 0
-        if self._freezes:
-            gc.freeze()
+        gc.freeze()
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._old.clear()
-        if self._freezes:
-            gc.unfreeze()
+        gc.unfreeze()
 
     def look(self, *, keep: bool) -> tuple[int, int, int, int]:
         """Bytes of new tensors, new objects, items, and bytes of the process; `keep` to compare."""

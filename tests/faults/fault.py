@@ -49,7 +49,7 @@ EXACT = Quality(
     clip_drop=Tolerance(0.02, "same weights, noise and arithmetic"),
 )
 
-REFERENCE = "healthy"
+REFERENCE = "sound"
 STEPS = 8  # of each generation: enough for a picture, and the whole catalogue takes minutes
 TIMED_STEPS = 4  # where pairs are timed: many short ones decide on a busy machine too
 

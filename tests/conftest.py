@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
     # A whole run inside a worker is a run of its own, in which pytest-benchmark is to be at work.
     os.environ.pop("PYTEST_XDIST_WORKER", None)
+    config.option.loadscopereorder = False  # xdist's: the order below is the one to keep
     if told := getattr(config, "workerinput", {}).get(SHARED):
         config.stash[LOCKS] = Path(told)
 
@@ -47,6 +48,19 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if LOCKS in config.stash and not hasattr(config, "workerinput"):
         shutil.rmtree(config.stash[LOCKS], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first, so that no worker ends long after the other."""
+    items.sort(key=lambda item: _rank(item.path.stem))
+
+
+def _rank(file: str) -> int:
+    longest = ("catalogue", "pairs", "isolation", "against", "gates", "bisection", "ci_examples")
+    for rank, name in enumerate(longest):
+        if file.startswith(f"test_{name}"):
+            return rank
+    return len(longest)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

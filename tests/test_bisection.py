@@ -14,7 +14,9 @@ from latentcy.bisection.step import BAD, GOOD, SKIP, answer
 from latentcy.errors import LatentcyError
 from tiny import build_tiny
 
-TURNED = 3  # of the commits 1 to 4
+pytestmark = pytest.mark.system
+
+TURNED = 2  # of the commits 1 to 3
 
 VARIANTS = textwrap.dedent(
     """
@@ -43,7 +45,7 @@ def checkout(tmp_path_factory):
     """Commits of a variants file; from one of them on its images are black."""
     folder = tmp_path_factory.mktemp("checkout")
     git(folder, "init", "--quiet", "--initial-branch=main")
-    for number in range(1, 5):
+    for number in range(1, 4):
         scale = 0.0 if number >= TURNED else 1.0
         (folder / "mine.py").write_text(VARIANTS.format(scale=scale, number=number))
         git(folder, "add", ".")
@@ -66,7 +68,7 @@ def head(checkout):
 
 def test_the_commit_at_which_the_images_became_black_is_found(checkout, options):
     said = []
-    found = find_turn(checkout, "v1", "v4", case="precision/mine", options=options, say=said.append)
+    found = find_turn(checkout, "v1", "v3", case="precision/mine", options=options, say=said.append)
     assert found.subject == f"commit {TURNED}"
     assert "black" in found.reason
     assert head(checkout) == "main"
@@ -84,7 +86,7 @@ def test_uncommitted_work_is_never_moved(checkout):
     (checkout / "mine.py").write_text(before + "# unsaved\n")
     try:
         with pytest.raises(LatentcyError, match=r"1 changed file"):
-            find_turn(checkout, "v1", "v4", case="precision/mine")
+            find_turn(checkout, "v1", "v3", case="precision/mine")
     finally:
         (checkout / "mine.py").write_text(before)
 
@@ -92,7 +94,7 @@ def test_uncommitted_work_is_never_moved(checkout):
 @pytest.mark.parametrize("folder", ["nowhere", "."])
 def test_what_is_no_checkout_is_refused(tmp_path, folder):
     with pytest.raises(LatentcyError, match="expected  a git checkout"):
-        find_turn(Path(tmp_path) / folder, "v1", "v4", case="precision/mine")
+        find_turn(Path(tmp_path) / folder, "v1", "v3", case="precision/mine")
 
 
 def record(*verdicts):

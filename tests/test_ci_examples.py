@@ -17,6 +17,8 @@ import yaml
 
 from tiny import build_tiny
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).resolve().parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 GITHUB = yaml.safe_load((ROOT / "examples" / "github-gate.yml").read_text())

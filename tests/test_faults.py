@@ -9,6 +9,8 @@ import pytest
 
 from whole_run import assert_no_traceback, benchmark_process
 
+pytestmark = pytest.mark.system
+
 FAULTS = textwrap.dedent(
     """
     import torch

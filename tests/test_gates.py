@@ -10,6 +10,8 @@ import pytest
 from tiny import build_tiny
 from whole_run import ROOT, benchmark, short_variants
 
+pytestmark = pytest.mark.system
+
 QUICK = ("--images=1", "--rounds=2", "--only=precision/short")
 
 

@@ -23,6 +23,8 @@ from latentcy.invariants.leaks import Snapshot, leak_verdict
 from latentcy.invariants.schedule import schedule_verdict
 from latentcy.invariants.switches import switches_verdict
 
+pytestmark = pytest.mark.system
+
 # Each runs in a second or two; a kind of each is enough where the suite is to be quick.
 KINDS = [
     each

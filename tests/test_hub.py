@@ -19,6 +19,8 @@ from latentcy.generate.models import KNOWN, MINIATURE_FOLDER
 from latentcy.generate.weights import Weights
 from loopback_hub import LoopbackHub, Repository, files_of
 
+pytestmark = pytest.mark.system
+
 NAME = "owner/miniature"
 FIRST, SECOND = "a" * 40, "b" * 40
 UNET = "unet/diffusion_pytorch_model.safetensors"

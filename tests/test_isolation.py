@@ -22,6 +22,8 @@ from whole_run import (
     short_variants,
 )
 
+pytestmark = pytest.mark.system
+
 VARIANTS = textwrap.dedent(
     """
     import ctypes
@@ -55,7 +57,7 @@ VARIANTS = textwrap.dedent(
     """
 )
 
-LIMIT = 25  # seconds: several times what a sound one takes
+LIMIT = 15  # seconds: several times what a sound one takes
 
 
 @pytest.fixture(scope="module")

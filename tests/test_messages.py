@@ -11,6 +11,8 @@ import torch
 from tiny import build_tiny
 from whole_run import assert_message, benchmark, benchmark_process, short_variants
 
+pytestmark = pytest.mark.system
+
 USAGE = 4
 QUICK = ("--images=1", "--rounds=2", "--pairs=0")
 

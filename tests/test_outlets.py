@@ -58,6 +58,7 @@ def whole(tmp_path_factory, asked):
     return benchmark_process(folder, *asked, *options), folder
 
 
+@pytest.mark.system
 def test_every_outlet_holds_the_run_s_own_figures(whole):
     outcome, folder = whole
     assert outcome.status == 1, outcome.text
@@ -76,6 +77,7 @@ def test_every_outlet_holds_the_run_s_own_figures(whole):
     assert 'id="trend"' in page and "precision/<wbr>black" in page
 
 
+@pytest.mark.system
 def test_junit_carries_the_numbers_and_the_reason(whole):
     outcome, folder = whole
     found = {
@@ -89,6 +91,7 @@ def test_junit_carries_the_numbers_and_the_reason(whole):
     assert "black images failed" in bad.get("message")
 
 
+@pytest.mark.system
 def test_the_end_says_why_where_and_how_to_run_it_again_in_100_columns(whole):
     outcome, folder = whole
     assert "\x1b" not in outcome.text
@@ -103,12 +106,14 @@ def test_the_end_says_why_where_and_how_to_run_it_again_in_100_columns(whole):
     assert summary.splitlines()[2].startswith("FAILED") and "**black images**" in summary
 
 
+@pytest.mark.system
 def test_each_case_and_the_time_left_are_told_as_it_begins(whole):
     text = whole[0].text
     assert "  Case 1 of 2: precision/good\n" in text
     assert "  Case 2 of 2: precision/black; " in text and " left\n" in text
 
 
+@pytest.mark.system
 def test_outlets_that_fail_cost_nothing_that_was_measured(tmp_path, asked):
     wall = tmp_path / "a-file"
     wall.write_text("no folder")
@@ -133,6 +138,7 @@ def test_outlets_that_fail_cost_nothing_that_was_measured(tmp_path, asked):
     assert read_run(outcome.results).records[0].seconds
 
 
+@pytest.mark.system
 def test_a_run_without_a_case_hands_on_nothing_and_never_an_earlier_run(tmp_path, asked):
     write_run(tmp_path / "results", [record(0)])
     options = (*asked[:-1], "nothing-of-that-name", f"--summary={tmp_path / 'summary.md'}")
@@ -141,6 +147,7 @@ def test_a_run_without_a_case_hands_on_nothing_and_never_an_earlier_run(tmp_path
     assert not (tmp_path / "summary.md").exists()
 
 
+@pytest.mark.system
 def test_a_case_in_a_process_of_its_own_is_recorded_once_by_its_run(tmp_path, asked, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     outcome = benchmark_process(

@@ -14,6 +14,8 @@ from other_environment import NotInstalled, build_other_environment
 from tiny import build_tiny
 from whole_run import assert_message, assert_no_traceback, benchmark, benchmark_process
 
+pytestmark = pytest.mark.system
+
 VARIANTS = textwrap.dedent(
     """
     import os

@@ -11,6 +11,8 @@ import pytest
 from tiny import build_tiny
 from whole_run import ROOT
 
+pytestmark = pytest.mark.system
+
 
 @pytest.mark.skipif(
     "latentcy-rootdir" not in entry_points(group="pytest11").names,

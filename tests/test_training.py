@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
 import torch
 from torch import nn
 
@@ -41,6 +42,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path, monke
     assert _fit(tmp_path / "cut").weight.item() == whole
 
 
+@pytest.mark.system
 def test_every_stage_runs_and_the_parts_load_as_a_pipeline(tmp_path, capsys):
     command = ["--work", str(tmp_path), "--out", str(tmp_path / "out"), "--device", "cpu"]
     status = main([*command, "--scale", "0.0004", "--pictures", "192"])

@@ -9,15 +9,15 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentcy.bisection.search import add_command as add_bisect
-from latentcy.errors import LatentcyError
-from latentcy.judge.verdicts import FAILED
-from latentcy.track.history.commands import add_commands as add_history
-from latentcy.track.merge import copy_images, merge_runs
-from latentcy.track.pairlines import speed_lines
-from latentcy.track.report.command import add_commands as add_report
-from latentcy.track.results import Results
-from latentcy.track.table import WIDTH, sentence, table
+from latentcy.commands.bisect import add_command as add_bisect
+from latentcy.commands.history import add_commands as add_history
+from latentcy.commands.report import add_commands as add_report
+from latentcy.core.errors import LatentcyError
+from latentcy.gates.latency import FAILED
+from latentcy.report.speed_lines import speed_lines
+from latentcy.report.terminal import WIDTH, sentence, table
+from latentcy.store.results import Results
+from latentcy.suite.merge import copy_images, merge_runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults.catalogue import FAULTS, HEALTHY
 from fixtures.faults import injection
-from latentcy.generate.device import emulates, find_device
-from latentcy.generate.variant import Variant
-from latentcy.track.catchtable import CAUGHT, Outcome, outcomes
-from latentcy.track.records import Record
+from latentcy.core.record import Record
+from latentcy.faults.catalogue import FAULTS, HEALTHY
+from latentcy.pipelines.devices.device import emulates, find_device
+from latentcy.pipelines.variants.variant import Variant
+from latentcy.report.fault_table import CAUGHT, Outcome, outcomes
 from whole_run import Outcome as Run
 from whole_run import assert_no_traceback, benchmark_process
 

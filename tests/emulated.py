@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from latentcy.generate.device import emulates, find_device
-from latentcy.generate.variant import Variant
+from latentcy.pipelines.devices.device import emulates, find_device
+from latentcy.pipelines.variants.variant import Variant
 
 CPU = find_device("cpu")
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from latentcy.generate.device import find_device
-from latentcy.generate.models import MINIATURE
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variant import GROUP_WORKLOADS, Variant
-from latentcy.generate.variants import BUILTIN, STACK
-from latentcy.generate.workloads import workload
-from latentcy.judge.verdicts import Verdict
+from latentcy.gates.latency import Verdict
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import MINIATURE
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN, STACK
+from latentcy.pipelines.variants.variant import GROUP_WORKLOADS, Variant
+from latentcy.pipelines.workload import workload
 
 CPU = find_device("cpu")
 STEPS = 4

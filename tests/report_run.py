@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentcy.generate.costs import Calls, Component, Costs, Flops, Memory, Peak
-from latentcy.generate.pairing import Pairs, order
-from latentcy.judge.comparison import compare
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.records import Record
-from latentcy.track.report import Change, Point, Series
-from latentcy.track.results import SCHEMA
+from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, Peak
+from latentcy.core.record import Record
+from latentcy.gates.latency import Verdict
+from latentcy.gates.speed import compare
+from latentcy.measure.pairing import Pairs, order
+from latentcy.report.html import Change, Point, Series
+from latentcy.store.results import SCHEMA
 
 VARIANTS = (
     "baseline", "tf32", "fp16", "bf16", "combined", "channels-last", "compile", "tiny-vae",

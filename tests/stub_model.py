@@ -47,7 +47,7 @@ class StubPipeline:
 
 
 def load_stub(model: Any, variant: Any, device: Any, *, scheduler: str | None = None) -> Any:
-    """In the place of `latentcy.generate.loading.load_pipeline`."""
+    """In the place of `latentcy.pipelines.loading.load_pipeline`."""
     pipeline = StubPipeline()
     if variant.prepare is not None:
         variant.prepare(pipeline)
@@ -56,7 +56,7 @@ def load_stub(model: Any, variant: Any, device: Any, *, scheduler: str | None = 
 
 def take_the_place_of_loading() -> None:
     """In this process, every case that is opened from now on is the stub."""
-    stub = types.ModuleType("latentcy.generate.loading")
+    stub = types.ModuleType("latentcy.pipelines.loading")
     stub.load_pipeline = load_stub  # type: ignore[attr-defined]
     sys.modules[stub.__name__] = stub
 

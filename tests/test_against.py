@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 
-from latentcy.against.environment import OtherEnvironment, OtherSampler, version_differences
-from latentcy.errors import LatentcyError
-from latentcy.generate.device import environment, find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN
-from latentcy.generate.workloads import Workload, workload
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.devices.device import environment, find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN
+from latentcy.pipelines.workload import Workload, workload
+from latentcy.remote.environment import OtherEnvironment, OtherSampler, version_differences
 from other_environment import (
     OTHER_DIFFUSERS,
     NotInstalled,
@@ -49,7 +49,7 @@ import signal
 import sys
 import time
 
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 
 
 def on_call(number, act):
@@ -96,10 +96,10 @@ import os
 import sys
 import threading
 
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 
 def look_around(pipeline):
-    only_here = {"execnet", "pytest", "torchmetrics", "latentcy.judge", "latentcy.run"}
+    only_here = {"execnet", "pytest", "torchmetrics", "latentcy.gates", "latentcy.suite.run"}
     assert not only_here & set(sys.modules), only_here & set(sys.modules)
     assert threading.current_thread() is threading.main_thread()
     assert "" not in sys.path and os.getcwd() not in sys.path, sys.path
@@ -451,7 +451,7 @@ def test_closing_ends_the_process(folder):
 def test_the_process_ends_with_the_one_that_started_it(ending):
     text = f"""
         import os, signal, sys
-        from latentcy.against.environment import OtherEnvironment
+        from latentcy.remote.environment import OtherEnvironment
         print(OtherEnvironment(sys.executable, device="cpu", threads=1).pid, flush=True)
         {ending}
     """

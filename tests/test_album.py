@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 
 import emulated
-from latentcy.case import Case
-from latentcy.errors import LatentcyError
-from latentcy.generate.device import environment, find_device
-from latentcy.generate.identity import weights_identity
-from latentcy.generate.models import MINIATURE
-from latentcy.generate.sampler import open_sampler
-from latentcy.generate.variants import BUILTIN, GROUP_WORKLOADS, Variant
-from latentcy.generate.workloads import workload
-from latentcy.judge.album import SIDE, Album, album_of, compare
-from latentcy.judge.albumfile import SHIPPED, album_path, find_album, read_album, write_album
-from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED
-from latentcy.prompts import chosen_prompts
+from latentcy.core.errors import LatentcyError
+from latentcy.gates.golden_images import SIDE, Album, album_of, compare
+from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.pipelines.case import Case
+from latentcy.pipelines.devices.device import environment, find_device
+from latentcy.pipelines.models.catalog import MINIATURE
+from latentcy.pipelines.models.fingerprint import weights_identity
+from latentcy.pipelines.prompts import chosen_prompts
+from latentcy.pipelines.sampler import open_sampler
+from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
+from latentcy.pipelines.workload import workload
+from latentcy.store.golden_image_file import (
+    SHIPPED,
+    album_path,
+    find_album,
+    read_album,
+    write_album,
+)
 
 CPU = find_device("cpu")
 ALBUMS = (

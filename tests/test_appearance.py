@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from latentcy.judge.appearance import colour_shift, detail, grain, sharpness, tone
+from latentcy.measure.images.appearance import colour_shift, detail, grain, sharpness, tone
 
 
 @pytest.fixture

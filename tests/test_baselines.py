@@ -10,8 +10,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latentcy.errors import LatentcyError
-from latentcy.judge.baselines import (
+from latentcy.core.errors import LatentcyError
+from latentcy.core.record import Record
+from latentcy.core.settings import Settings
+from latentcy.store.baseline_store import Shelf
+from latentcy.store.baselines import (
     KEPT_RUNS,
     MUST_AGREE,
     StoredBaseline,
@@ -26,10 +29,7 @@ from latentcy.judge.baselines import (
     versions,
     write_baseline,
 )
-from latentcy.judge.published import published
-from latentcy.settings import Settings
-from latentcy.shelf import Shelf
-from latentcy.track.records import Record
+from latentcy.store.published_tables import published
 
 PRINT = {"device": "some-cpu", "model": "miniature"}
 RUN = StoredRun(
@@ -228,7 +228,7 @@ def test_devices_are_counted_where_there_can_be_several(monkeypatch):
 
 
 def test_baselines_are_read_where_there_is_no_torch():
-    asked = "import sys; sys.modules['torch'] = None; import latentcy.judge.baselines"
+    asked = "import sys; sys.modules['torch'] = None; import latentcy.store.baselines"
     subprocess.run([sys.executable, "-c", asked], check=True)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from latentcy.bisection.search import find_turn
-from latentcy.bisection.step import BAD, GOOD, SKIP, answer
-from latentcy.errors import LatentcyError
+from latentcy.commands.bisect import find_turn
+from latentcy.commands.bisect_step import BAD, GOOD, SKIP, answer
+from latentcy.core.errors import LatentcyError
 from tiny import build_tiny
 
 pytestmark = pytest.mark.system
@@ -20,7 +20,7 @@ TURNED = 2  # of the commits 1 to 3
 
 VARIANTS = textwrap.dedent(
     """
-    from latentcy.generate.variants import Variant
+    from latentcy.pipelines.variants import Variant
 
     def prepare(pipeline):
         decode = pipeline.vae.decode

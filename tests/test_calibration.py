@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from latentcy.calibration.__main__ import main, report
-from latentcy.calibration.rules import mean_rule, ours, rates, t_test
-from latentcy.calibration.trials import Trial, read_trials
-from latentcy.errors import LatentcyError
+from latentcy.core.errors import LatentcyError
+from latentcy.studies.speed_gate.__main__ import main, report
+from latentcy.studies.speed_gate.rules import mean_rule, ours, rates, t_test
+from latentcy.studies.speed_gate.trials import Trial, read_trials
 from tiny import build_tiny
 from whole_run import ROOT
 

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentcy.errors import LatentcyError
-from latentcy.track.changes import trials
-from latentcy.track.changes.commands import worse_lately
-from latentcy.track.changes.find import find_changes, new_machines
-from latentcy.track.changes.metrics import better
-from latentcy.track.changes.sizes import level_ratio
-from latentcy.track.changes.splits import (
+from latentcy.commands.changes import worse_lately
+from latentcy.commands.history import add_commands
+from latentcy.core.errors import LatentcyError
+from latentcy.report.changes import changes_text
+from latentcy.stats.changepoint_size import level_ratio
+from latentcy.stats.changepoints import (
     best_split,
     correlation_inflation,
     find_splits,
@@ -26,10 +25,9 @@ from latentcy.track.changes.splits import (
     scan_p,
     spikes,
 )
-from latentcy.track.changes.synthetic import KINDS, late_step, series
-from latentcy.track.changes.table import changes_text
-from latentcy.track.history.commands import add_commands
-from latentcy.track.history.rows import (
+from latentcy.store.history.changes import find_changes, new_machines
+from latentcy.store.history.directions import better
+from latentcy.store.history.rows import (
     CLIP,
     LATENCY,
     MEMORY,
@@ -42,7 +40,9 @@ from latentcy.track.history.rows import (
     RunRows,
     Series,
 )
-from latentcy.track.history.store import History
+from latentcy.store.history.store import History
+from latentcy.studies.changepoints import trials
+from latentcy.studies.changepoints.synthetic import KINDS, late_step, series
 
 A, B = Environment("device: A", {"torch": "2.12.0"}), Environment("device: B", {"torch": "2.12.0"})
 NEWER = Environment("device: A", {"torch": "2.13.0", "driver": "550"})

@@ -38,7 +38,7 @@ py-modules = ["mypipe"]
 """
 VARIANTS = """
 import mypipe
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 
 SHORT = {"reference": "own", "ssim_reference": "own", "steps": 4}
 VARIANTS = [

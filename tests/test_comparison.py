@@ -6,15 +6,15 @@ import time
 import numpy as np
 import pytest
 
-from latentcy.generate.pairing import Pairing, order, time_pairs
-from latentcy.judge.comparison import (
+from latentcy.gates.speed import (
     Comparison,
     compare,
     false_alarms,
     self_check_verdict,
     speed_verdicts,
 )
-from latentcy.planning import Budget, plan_pairs
+from latentcy.measure.pairing import Pairing, order, time_pairs
+from latentcy.suite.pair_budget import Budget, plan_pairs
 
 
 def pairs(slowdown, count=20, noise=0.005, seed=0):

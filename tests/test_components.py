@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from latentcy.generate.components import components
+from latentcy.measure.components import components
 
 
 def pipeline(**parts: Any) -> Any:

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latentcy.generate import conditions
-from latentcy.generate.conditions import Conditions, HostReading, Process, Reading, read
-from latentcy.generate.device import Device, find_device
-from latentcy.generate.nvml import DeviceReading, read_nvidia
+from latentcy.pipelines.devices import conditions
+from latentcy.pipelines.devices.conditions import Conditions, HostReading, Process, Reading, read
+from latentcy.pipelines.devices.device import Device, find_device
+from latentcy.pipelines.devices.nvml import DeviceReading, read_nvidia
 
 GPU = Device(kind="cuda", index=0, name="A GPU", slug="a-gpu")
 CALM = HostReading(load_average=1.0, cores=2, stolen_ticks=10, total_ticks=1000)

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from latentcy.generate.costs import Calls, Component, Costs, Flops, Memory, Peak, share
-from latentcy.track.costs_table import components_table, costs_table
-from latentcy.track.records import _to_json
+from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, Peak, share
+from latentcy.core.record import _to_json
+from latentcy.report.costs_table import components_table, costs_table
 
 COSTS = Costs(
     calls=Calls(load_seconds=12.3, first_seconds=60.5, warm_seconds=0.5),
@@ -137,5 +137,5 @@ def test_components_are_added_up() -> None:
 
 
 def test_the_table_is_drawn_without_torch() -> None:
-    code = "import sys, latentcy.track.costs_table; sys.exit('torch' in sys.modules)"
+    code = "import sys, latentcy.report.costs_table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from invariant_cases import CPU, assert_failed, assert_said, opened
-from latentcy.generate.variants import BUILTIN, STACK, Variant
-from latentcy.invariants.counters import (
+from latentcy.gates.invariants.operators import (
     Counters,
     count,
     operators_verdict,
     same_computation,
     syncs_verdict,
 )
+from latentcy.pipelines.variants import BUILTIN, STACK, Variant
 
 BY_ID = {each.id: each for each in (*BUILTIN, *STACK)}
 

@@ -7,9 +7,9 @@ import re
 import pytest
 import torch
 
-from latentcy.errors import LatentcyError
-from latentcy.generate import device as device_module
-from latentcy.generate.device import (
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.devices import device as device_module
+from latentcy.pipelines.devices.device import (
     environment,
     find_device,
     free,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from invariant_cases import assert_failed, assert_said, opened
-from latentcy.invariants.dtypes import dtype_verdict, is_quantised
+from latentcy.gates.invariants.dtypes import dtype_verdict, is_quantised
 
 
 def test_a_part_in_another_dtype_is_named_by_its_first_weight() -> None:

@@ -16,10 +16,10 @@ STUB = """
     import pytest
 
     from fixtures.run import timed
-    from latentcy.generate.pairing import Pairing
-    from latentcy.judge.looks import Looks
-    from latentcy.planning import Plan
-    from latentcy.timing import Timing
+    from latentcy.measure.pairing import Pairing
+    from latentcy.stats.looks import Looks
+    from latentcy.suite.pair_budget import Plan
+    from latentcy.suite.timed_case import Timing
 
     ENDED = {}
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from catalogue_run import RUNS
-from faults.catalogue import FAULTS, HEALTHY, VARIANTS
-from faults.fault import GATES
 from fixtures.faults import CATALOGUE, injection, listing
-from latentcy.errors import LatentcyError
-from latentcy.generate.variants import load_variants
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.catchtable import (
+from latentcy.core.errors import LatentcyError
+from latentcy.core.record import Record
+from latentcy.faults.catalogue import FAULTS, HEALTHY, VARIANTS
+from latentcy.faults.fault import GATES
+from latentcy.gates.latency import Verdict
+from latentcy.pipelines.variants import load_variants
+from latentcy.report.fault_table import (
     CAUGHT,
     MISSED,
     NOT_RUN,
@@ -26,7 +27,6 @@ from latentcy.track.catchtable import (
     markdown,
     outcomes,
 )
-from latentcy.track.records import Record
 from whole_run import ROOT
 
 NAMES = [fault.name for fault in FAULTS]
@@ -72,7 +72,7 @@ def test_the_catalogue_is_a_variants_file_that_any_process_can_load(tmp_path):
     assert [one.id for one in load_variants(CATALOGUE)] == [one.id for one in VARIANTS]
     script = (
         "import sys\n"
-        "from latentcy.generate.variants import load_variants\n"
+        "from latentcy.pipelines.variants import load_variants\n"
         f"print(len(load_variants({str(CATALOGUE)!r})))\n"
         f"assert {str(Path(CATALOGUE).parents[1])!r} not in sys.path\n"
     )

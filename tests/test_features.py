@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentcy.judge.features import LEAST_IMAGES, distribution, image_distance
-from latentcy.judge.quality import ClipScorer
+from latentcy.measure.images.clip import ClipScorer
+from latentcy.measure.images.distribution import LEAST_IMAGES, distribution, image_distance
 from tiny import build_tiny
 
 

@@ -2,12 +2,12 @@
 
 import torch
 
-from latentcy.generate import flags
-from latentcy.generate.device import find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import open_sampler
-from latentcy.generate.variants import Variant
-from latentcy.generate.workloads import workload
+from latentcy.pipelines.devices import global_switches as flags
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import open_sampler
+from latentcy.pipelines.variants import Variant
+from latentcy.pipelines.workload import workload
 from tiny import build_tiny
 
 

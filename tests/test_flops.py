@@ -13,14 +13,14 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from latentcy.generate.architecture import architecture_flops, unet_calls
-from latentcy.generate.device import find_device
-from latentcy.generate.flops import count_flops
-from latentcy.generate.graphs import Replayed
-from latentcy.generate.models import Model, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN, Variant
-from latentcy.generate.workloads import Workload, workload
+from latentcy.measure.architecture_flops import architecture_flops, unet_calls
+from latentcy.measure.flops import count_flops
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import Model, resolve_model
+from latentcy.pipelines.optimizations.cuda_graphs import Replayed
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN, Variant
+from latentcy.pipelines.workload import Workload, workload
 from tiny import build_tiny
 
 CPU = find_device("cpu")

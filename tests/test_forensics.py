@@ -15,17 +15,17 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from torch import nn
 from transformers import CLIPConfig
 
-from latentcy.generate.device import find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import Generation, Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN, Variant
-from latentcy.generate.workloads import workload
-from latentcy.judge.forensics import Findings, investigate
-from latentcy.judge.images import ImageHealth, look
-from latentcy.judge.overflow import provoke_overflow
-from latentcy.judge.verdicts import Verdict, image_verdict
+from latentcy.gates.latency import Verdict, image_verdict
+from latentcy.measure.diagnosis.investigation import Findings, investigate
+from latentcy.measure.diagnosis.overflow import provoke_overflow
+from latentcy.measure.images.health import ImageHealth, look
 from latentcy.miniature.drawing import draw
 from latentcy.miniature.world import scene
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import Generation, Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN, Variant
+from latentcy.pipelines.workload import workload
 
 CPU = find_device("cpu")
 MODEL, _ = resolve_model("miniature", CPU)

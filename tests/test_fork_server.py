@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from latentcy.fork_server import PRELOADED, ForkServer
-from latentcy.isolation import run_apart
+from latentcy.suite.fork_server import PRELOADED, ForkServer
+from latentcy.suite.isolation import run_apart
 
 pytestmark = pytest.mark.skipif(not ForkServer.is_possible(), reason="this system cannot fork")
 

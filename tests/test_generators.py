@@ -11,14 +11,14 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler
 
 import emulated
-from latentcy.generate import recipes
-from latentcy.generate.device import find_device
-from latentcy.generate.models import MINIATURE, Model, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN, GROUP_WORKLOADS, Variant
-from latentcy.generate.workloads import workload
-from latentcy.invariants.generators import generator
-from latentcy.judge.verdicts import FAILED, PASSED
+from latentcy.gates.invariants.generators import generator
+from latentcy.gates.latency import FAILED, PASSED
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
+from latentcy.pipelines.optimizations import recipes
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
+from latentcy.pipelines.workload import workload
 from tiny import build_tiny
 
 CPU = find_device("cpu")

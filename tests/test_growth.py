@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from invariant_cases import assert_failed, assert_said, opened
-from latentcy.generate.pairing import Pairs
-from latentcy.invariants.growth import (
+from latentcy.gates.invariants.growth import (
     CALLS,
     LEAST_PAIRS,
     Growth,
@@ -22,6 +21,7 @@ from latentcy.invariants.growth import (
     growth_verdict,
     judge_growth,
 )
+from latentcy.measure.pairing import Pairs
 
 FLAT = Growth(
     tensor_bytes=(8,) * CALLS,

@@ -8,20 +8,20 @@ import pytest
 
 import emulated
 from invariant_cases import CPU, HEALTHY, opened_variant
-from latentcy.generate.sampler import Sampler
-from latentcy.generate.variant import Variant
-from latentcy.invariants.counters import (
+from latentcy.gates.invariants.dtypes import dtype_verdict
+from latentcy.gates.invariants.growth import growth_verdict
+from latentcy.gates.invariants.leaks import Snapshot, leak_verdict
+from latentcy.gates.invariants.operators import (
     Counters,
     count,
     operators_verdict,
     same_computation,
     syncs_verdict,
 )
-from latentcy.invariants.dtypes import dtype_verdict
-from latentcy.invariants.growth import growth_verdict
-from latentcy.invariants.leaks import Snapshot, leak_verdict
-from latentcy.invariants.schedule import schedule_verdict
-from latentcy.invariants.switches import switches_verdict
+from latentcy.gates.invariants.schedule import schedule_verdict
+from latentcy.gates.invariants.switches import switches_verdict
+from latentcy.pipelines.sampler import Sampler
+from latentcy.pipelines.variants.variant import Variant
 
 pytestmark = pytest.mark.system
 

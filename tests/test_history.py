@@ -17,11 +17,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from latentcy.errors import LatentcyError
-from latentcy.track.history import exports, queries, schema, show
-from latentcy.track.history.commands import add_commands
-from latentcy.track.history.place import address, engine
-from latentcy.track.history.rows import (
+from latentcy.commands.history import add_commands
+from latentcy.core.errors import LatentcyError
+from latentcy.store.history import export_file as exports
+from latentcy.store.history import queries, schema
+from latentcy.store.history import text as show
+from latentcy.store.history.address import address, engine
+from latentcy.store.history.imports import read_runs
+from latentcy.store.history.rows import (
     LATENCY,
     SSIM,
     Environment,
@@ -30,8 +33,7 @@ from latentcy.track.history.rows import (
     RunRows,
     with_id,
 )
-from latentcy.track.history.store import History
-from latentcy.track.imports import read_runs
+from latentcy.store.history.store import History
 
 REPOSITORY = Path(__file__).parents[1]
 HERE = Environment("device: A; threads: 1", {"torch": "2.13.0", "naïve": 'ü, "q"\n'})
@@ -208,8 +210,8 @@ def test_an_id_made_from_content_differs_where_the_content_does() -> None:
 
 _WRITER = """
 import sys
-from latentcy.track.history.rows import Measurement, RunRow, RunRows
-from latentcy.track.history.store import History
+from latentcy.store.history.rows import Measurement, RunRow, RunRows
+from latentcy.store.history.store import History
 numbers = tuple(Measurement("a/b/c", metric, 1.0) for metric in "wxyz")
 first = int(sys.argv[1])
 history = History(sys.argv[2])
@@ -424,7 +426,7 @@ def test_the_commands_import_export_show_and_prune(
 
 
 def test_the_history_imports_without_torch() -> None:
-    script = "import sys, latentcy.track.history.commands; sys.exit('torch' in sys.modules)"
+    script = "import sys, latentcy.commands.history; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
 
 

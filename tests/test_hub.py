@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from latentcy.generate import weights as weights_module
-from latentcy.generate.hub import HUB_PARTS
-from latentcy.generate.models import KNOWN, MINIATURE_FOLDER
-from latentcy.generate.weights import Weights
+from latentcy.pipelines.models import weights as weights_module
+from latentcy.pipelines.models.catalog import KNOWN, MINIATURE_FOLDER
+from latentcy.pipelines.models.hub import HUB_PARTS
+from latentcy.pipelines.models.weights import Weights
 from loopback_hub import LoopbackHub, Repository, files_of
 
 pytestmark = pytest.mark.system
@@ -27,7 +27,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 
 FETCH = """
 import sys
-from latentcy.generate.weights import LatentcyError, Weights, fetch
+from latentcy.pipelines.models.weights import LatentcyError, Weights, fetch
 try:
     print(fetch(Weights(sys.argv[1], revision=sys.argv[2])))
 except LatentcyError as error:
@@ -54,10 +54,10 @@ client.http_get = lambda url, temp_file, **settings: get(url, Full(temp_file), *
 GENERATE = """
 import sys
 import torch
-from latentcy.generate.device import find_device
-from latentcy.generate.loading import load_pipeline
-from latentcy.generate.models import MINIATURE, resolve_model
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.loading import load_pipeline
+from latentcy.pipelines.models.catalog import MINIATURE, resolve_model
+from latentcy.pipelines.variants import Variant
 
 torch.set_num_threads(1)
 device = find_device("cpu")

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from safetensors.torch import load_file, save_file
 
-from latentcy.generate.device import find_device
-from latentcy.generate.identity import weights_identity
-from latentcy.generate.models import resolve_model
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.models.fingerprint import weights_identity
+from latentcy.pipelines.variants import Variant
 from tiny import build_tiny
 
 PLAIN = Variant("plain", "Nothing.")
@@ -46,7 +46,7 @@ def test_a_variant_is_known_by_the_parts_that_it_runs(built):
 
 
 def test_large_files_are_sampled_and_still_told_apart(built, tmp_path, monkeypatch):
-    monkeypatch.setattr("latentcy.generate.identity._BLOCK", 64)
+    monkeypatch.setattr("latentcy.pipelines.models.fingerprint._BLOCK", 64)
     copy = shutil.copytree(built, tmp_path / "copy")
     before = identity(copy)
     file = next((copy / "pipeline" / "unet").glob("*.safetensors"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentcy.judge.images import look
+from latentcy.measure.images.health import look
 
 
 def scene(background: float = 0.0, size: int = 64) -> np.ndarray:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from latentcy.__main__ import main
-from latentcy.errors import LatentcyError
-from latentcy.judge.comparison import compare
-from latentcy.judge.verdicts import FAILED, PASSED, Verdict
-from latentcy.track.history.rows import CLIP, LATENCY, MEMORY, RATIO, SPEEDUP, SSIM, RunRows
-from latentcy.track.imports import read_runs
-from latentcy.track.records import Record
-from latentcy.track.results import Results
+from latentcy.core.errors import LatentcyError
+from latentcy.core.record import Record
+from latentcy.gates.latency import FAILED, PASSED, Verdict
+from latentcy.gates.speed import compare
+from latentcy.store.history.imports import read_runs
+from latentcy.store.history.rows import CLIP, LATENCY, MEMORY, RATIO, SPEEDUP, SSIM, RunRows
+from latentcy.store.results import Results
 
 ENVIRONMENT = {"torch": "2.13.0", "threads": "1"}
 

@@ -10,9 +10,9 @@ import textwrap
 import pytest
 
 from latentcy.__main__ import main
-from latentcy.errors import LatentcyError
-from latentcy.isolation import run_apart
-from latentcy.track.results import read_run
+from latentcy.core.errors import LatentcyError
+from latentcy.store.results import read_run
+from latentcy.suite.isolation import run_apart
 from tiny import build_tiny
 from whole_run import (
     assert_message,
@@ -29,7 +29,7 @@ VARIANTS = textwrap.dedent(
     import ctypes
     import time
     import torch
-    from latentcy.generate.variants import Variant
+    from latentcy.pipelines.variants import Variant
 
     def exhaust(pipeline):
         forward = pipeline.unet.forward

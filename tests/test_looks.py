@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from latentcy.calibration.simulation import DESIGNS, NOISES, Noise, simulate
-from latentcy.judge.comparison import CONFIDENCE, compare, is_decided, speed_verdicts
-from latentcy.judge.looks import Looks, corrected, look_confidence, looks_for
+from latentcy.gates.speed import CONFIDENCE, compare, is_decided, speed_verdicts
+from latentcy.stats.looks import Looks, corrected, look_confidence, looks_for
+from latentcy.studies.speed_gate.simulation import DESIGNS, NOISES, Noise, simulate
 
 UNTIL_KNOWN, FIXED = DESIGNS["until it is known"], DESIGNS["20 pairs"]
 QUIET, USUAL, NOISY = NOISES

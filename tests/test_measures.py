@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from latentcy.errors import LatentcyError
-from latentcy.generate import peak, spent
-from latentcy.generate.costs import STAGES, Peak
-from latentcy.generate.device import find_device
-from latentcy.generate.memory import resident_bytes, watched_memory
-from latentcy.generate.models import resolve_model
-from latentcy.generate.peak import Peaks, device_peak
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.stages import stage_seconds
-from latentcy.generate.trace import Operator, operators_table, profile_generation, write_trace
-from latentcy.generate.variants import BUILTIN
-from latentcy.generate.workloads import workload
+from latentcy.core.costs import STAGES, Peak
+from latentcy.core.errors import LatentcyError
+from latentcy.measure import peak_flops as peak
+from latentcy.measure.peak_flops import Peaks, device_peak
+from latentcy.measure.profiler_trace import (
+    Operator,
+    operators_table,
+    profile_generation,
+    write_trace,
+)
+from latentcy.pipelines import time_spent as spent
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.devices.memory import resident_bytes, watched_memory
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.stages import stage_seconds
+from latentcy.pipelines.variants import BUILTIN
+from latentcy.pipelines.workload import workload
 from tiny import build_tiny
 
 CPU = find_device("cpu")

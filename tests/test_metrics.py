@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from latentcy.judge.metrics import BY_NAME, METRICS
-from latentcy.judge.profile import profile
+from latentcy.core.metrics import BY_NAME, METRICS
+from latentcy.measure.images.profile import profile
 
 RANDOM = np.random.default_rng(0).uniform(0, 1, (3, 32, 32, 3)).astype(np.float32)
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from latentcy.generate.device import find_device
-from latentcy.generate.models import MINIATURE_FOLDER, resolve_model
-from latentcy.judge.quality import ClipScorer
+from latentcy.measure.images.clip import ClipScorer
 from latentcy.miniature.card import (
     MODELS,
     against_changed,
@@ -19,6 +17,8 @@ from latentcy.miniature.card import (
     held_out_pairs,
 )
 from latentcy.miniature.world import held_out
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import MINIATURE_FOLDER, resolve_model
 
 
 @pytest.fixture(scope="module")

@@ -21,15 +21,15 @@ from huggingface_hub import utils as errors
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
-from latentcy.errors import LatentcyError
-from latentcy.generate import loading as loading_module
-from latentcy.generate import models as models_module
-from latentcy.generate import weights as weights_module
-from latentcy.generate.device import Device, find_device
-from latentcy.generate.loading import load_pipeline
-from latentcy.generate.models import KNOWN, Model, resolve_model
-from latentcy.generate.variants import BUILTIN, Variant
-from latentcy.generate.weights import Weights, fetch
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines import loading as loading_module
+from latentcy.pipelines.devices.device import Device, find_device
+from latentcy.pipelines.loading import load_pipeline
+from latentcy.pipelines.models import catalog as models_module
+from latentcy.pipelines.models import weights as weights_module
+from latentcy.pipelines.models.catalog import KNOWN, Model, resolve_model
+from latentcy.pipelines.models.weights import Weights, fetch
+from latentcy.pipelines.variants import BUILTIN, Variant
 from tiny import build_tiny
 
 CPU = find_device("cpu")
@@ -215,7 +215,7 @@ def test_the_real_hub_client_failing_ends_in_a_message(
     if status == 0:  # a port that nobody listens on
         address = "http://127.0.0.1:9"
     program = (
-        "from latentcy.generate.weights import LatentcyError, Weights, fetch\n"
+        "from latentcy.pipelines.models.weights import LatentcyError, Weights, fetch\n"
         "try: fetch(Weights('owner/name', revision='v9'))\n"
         "except LatentcyError as error: print(error)"
     )

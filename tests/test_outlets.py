@@ -11,18 +11,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from latentcy import outlets
 from latentcy.__main__ import main
-from latentcy.outlets import Outlets, deliver
-from latentcy.track.about import CHECKOUT, about_now
-from latentcy.track.history.store import History
-from latentcy.track.results import Results, read_run
+from latentcy.core.run_info import CHECKOUT, about_now
+from latentcy.store.history.store import History
+from latentcy.store.results import Results, read_run
+from latentcy.suite import outputs as outlets
+from latentcy.suite.outputs import Outlets, deliver
 from report_run import record, write_images, write_run
 from tiny import build_tiny
 from whole_run import assert_message, assert_no_traceback, benchmark_process
 
 BADLY = (
-    "from latentcy.generate.variants import Variant\n"
+    "from latentcy.pipelines.variants import Variant\n"
     "def prepare(pipeline):\n"
     "    decode = pipeline.vae.decode\n"
     "    pipeline.vae.decode = lambda *a, **k: tuple(0 * one - 1 for one in decode(*a, **k))\n"
@@ -213,8 +213,8 @@ def test_a_run_knows_the_checkout_and_branch_under_test_and_no_password(tmp_path
 def test_large_images_are_kept_small_as_well_and_no_stale_ones_are_shown(tmp_path):
     import numpy as np
 
-    from latentcy.track.report.pictures import read_tiles
-    from latentcy.track.tiles import NAME
+    from latentcy.report.html.image_sheets import read_tiles
+    from latentcy.store.thumbnails import NAME
 
     images = np.linspace(0, 1, 3 * 256 * 256 * 3).reshape(3, 256, 256, 3)
     Results(tmp_path).keep_images("precision-fp16", images)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.device import find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import open_sampler
-from latentcy.generate.variants import Variant
-from latentcy.generate.workloads import workload
-from latentcy.judge.images import look
-from latentcy.judge.overflow import provoke_overflow, trace_overflow
-from latentcy.judge.verdicts import image_verdict
+from latentcy.core.errors import LatentcyError
+from latentcy.gates.latency import image_verdict
+from latentcy.measure.diagnosis.overflow import provoke_overflow, trace_overflow
+from latentcy.measure.images.health import look
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import open_sampler
+from latentcy.pipelines.variants import Variant
+from latentcy.pipelines.workload import workload
 from tiny import build_tiny
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentcy.judge.paired import combine, judge_each, judge_mean, non_inferior, paired
+from latentcy.stats.noninferiority import combine, judge_each, judge_mean, non_inferior, paired
 
 NAN = math.nan
 

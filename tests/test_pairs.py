@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 
-from latentcy.judge.comparison import CONFIDENCE
-from latentcy.judge.looks import looks_for
+from latentcy.gates.speed import CONFIDENCE
+from latentcy.stats.looks import looks_for
 from other_environment import NotInstalled, build_other_environment
 from tiny import build_tiny
 from whole_run import assert_message, assert_no_traceback, benchmark, benchmark_process
@@ -23,7 +23,7 @@ VARIANTS = textwrap.dedent(
     import sys
     import time
 
-    from latentcy.generate.variants import Variant
+    from latentcy.pipelines.variants import Variant
 
     def slow_down(pipeline):
         forward = pipeline.unet.forward

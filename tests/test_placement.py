@@ -11,14 +11,14 @@ import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
 
 import emulated
-from latentcy.generate import recipes
-from latentcy.generate.device import find_device
-from latentcy.generate.models import MINIATURE, Model, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN, GROUP_WORKLOADS, Variant
-from latentcy.generate.workloads import workload
-from latentcy.invariants.placement import placement
-from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED
+from latentcy.gates.invariants.placement import placement
+from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
+from latentcy.pipelines.optimizations import recipes
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
+from latentcy.pipelines.workload import workload
 from tiny import build_tiny
 
 CPU = find_device("cpu")

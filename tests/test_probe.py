@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from latentcy import probe
-from latentcy.generate.device import find_device
-from latentcy.generate.variants import BUILTIN
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.variants import BUILTIN
+from latentcy.suite import probe
 
 CASE = SimpleNamespace(
     id="m/p/one", variant=BUILTIN[0], workload=SimpleNamespace(seeds=(1, 2), steps=50)

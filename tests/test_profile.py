@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from latentcy.judge.profile import (
+from latentcy.gates.tolerances import CLOSE, COARSE, LOOSE, NEAR, OTHER, bounds
+from latentcy.measure.images.profile import (
     GATES,
     compare,
     distribution_verdict,
@@ -18,7 +19,6 @@ from latentcy.judge.profile import (
     sharpness_verdict,
     tone_verdict,
 )
-from latentcy.judge.tolerances import CLOSE, COARSE, LOOSE, NEAR, OTHER, bounds
 
 COUNT = 16
 LIMITS = bounds(NEAR)
@@ -196,8 +196,8 @@ def test_a_set_of_other_images_fails_the_distribution():
 
 def compare_embeddings(one, other):
     """The profile of two sets without their images' SSIM, which takes long for 500."""
-    from latentcy.judge.features import distribution
-    from latentcy.judge.profile import Profile
+    from latentcy.measure.images.distribution import distribution
+    from latentcy.measure.images.profile import Profile
 
     sets = distribution(one.embeddings, other.embeddings)
     return Profile(one.values, other.values, distribution=sets)

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from latentcy.generate.promise import (
+from latentcy.core.quality_limits import (
     BF16,
     NOTHING,
     SAME_ARITHMETIC,
@@ -19,7 +19,7 @@ from whole_run import benchmark
 
 VARIANTS = textwrap.dedent(
     """
-    from latentcy.generate.variants import Quality, Variant
+    from latentcy.pipelines.variants import Quality, Variant
 
     def mirror(pipeline):
         decode = pipeline.vae.decode

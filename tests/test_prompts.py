@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.models import KNOWN, MINIATURE
-from latentcy.generate.promptfile import LONGEST, read_prompt_file, read_prompts
-from latentcy.generate.workloads import PUBLISHED_PROMPTS
+from latentcy.core.errors import LatentcyError
 from latentcy.miniature import world
-from latentcy.prompts import FIRST_SEED, IMAGES, PROMPTS_FOLDER, chosen_prompts, prompt_set
+from latentcy.pipelines.models.catalog import KNOWN, MINIATURE
+from latentcy.pipelines.prompt_file import LONGEST, read_prompt_file, read_prompts
+from latentcy.pipelines.prompts import (
+    FIRST_SEED,
+    IMAGES,
+    PROMPTS_FOLDER,
+    chosen_prompts,
+    prompt_set,
+)
+from latentcy.pipelines.workload import PUBLISHED_PROMPTS
 
 SD15 = KNOWN["sd15"]
 SEEN_IN_TRAINING = 6  # as the miniature's file says, beside the published ones

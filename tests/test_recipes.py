@@ -15,18 +15,18 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentcy.errors import LatentcyError
-from latentcy.generate import recipes
-from latentcy.generate.compilation import compile_failure, is_compile_failure
-from latentcy.generate.device import find_device
-from latentcy.generate.graphs import Replayed
-from latentcy.generate.loading import load_pipeline
-from latentcy.generate.models import MINIATURE, Model, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import STACK, Variant
-from latentcy.generate.workloads import workload
-from latentcy.judge.quality import ssim
-from latentcy.prompts import prompt_set
+from latentcy.core.errors import LatentcyError
+from latentcy.measure.images.clip import ssim
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.loading import load_pipeline
+from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
+from latentcy.pipelines.optimizations import recipes
+from latentcy.pipelines.optimizations.compilation import compile_failure, is_compile_failure
+from latentcy.pipelines.optimizations.cuda_graphs import Replayed
+from latentcy.pipelines.prompts import prompt_set
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import STACK, Variant
+from latentcy.pipelines.workload import workload
 from tiny import POSITIONS, WIDTH, build_tiny
 
 CPU = find_device("cpu")

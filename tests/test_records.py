@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentcy.errors import LatentcyError
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.records import Record
+from latentcy.core.errors import LatentcyError
+from latentcy.core.record import Record
+from latentcy.gates.latency import Verdict
 
 NAMES = ("miniature/precision/fp16", "miniature", "precision", "fp16", "half precision", "CPU")
 FULL = Record(
@@ -91,6 +91,6 @@ def test_a_record_of_the_schema_before_is_read_without_what_it_could_not_hold():
 
 
 def test_track_imports_without_torch():
-    code = "import sys, latentcy.track.table; sys.exit('torch' in sys.modules)"
+    code = "import sys, latentcy.report.terminal; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

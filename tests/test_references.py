@@ -5,14 +5,14 @@ import sys
 import pytest
 import torch
 
-from latentcy.generate.device import find_device
-from latentcy.generate.variants import Variant
-from latentcy.judge.comparison import CONFIDENCE
-from latentcy.judge.looks import looks_for
-from latentcy.references import Elsewhere, is_compiled
-from latentcy.run import Run
-from latentcy.settings import Settings
-from latentcy.timing import steady_mean
+from latentcy.core.settings import Settings
+from latentcy.gates.speed import CONFIDENCE
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.variants import Variant
+from latentcy.stats.looks import looks_for
+from latentcy.suite.references import Elsewhere, is_compiled
+from latentcy.suite.run import Run
+from latentcy.suite.timed_case import steady_mean
 from tiny import build_tiny
 
 
@@ -47,7 +47,7 @@ def time_case(run, name):
 
 
 BROKEN_REFERENCE = """
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 
 def run_out(pipeline):
     def fail(*arguments, **settings):
@@ -73,7 +73,7 @@ def test_a_reference_that_does_not_fit_leaves_the_case_timed_alone_and_the_gate_
 
 
 UNPROMISED = """
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 SHORT = {"reference": "short", "ssim_reference": "short", "steps": 4}
 VARIANTS = [
     Variant("short", "Four steps.", **SHORT),
@@ -97,7 +97,7 @@ def test_a_case_that_promises_no_speed_here_is_timed_alone_unless_a_number_is_as
 
 
 SEVERAL = """
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 SHORT = {"reference": "first", "ssim_reference": "first", "steps": 4}
 VARIANTS = [Variant("first", "Four steps.", **SHORT)]
 VARIANTS += [Variant(f"same-{each}", "Nothing.", **SHORT) for each in range(3)]
@@ -116,7 +116,7 @@ def test_a_part_of_a_run_looks_as_the_whole_run_does(tiny, tmp_path, part):
 
 COMPILED = """
 import torch
-from latentcy.generate.variants import Variant
+from latentcy.pipelines.variants import Variant
 
 def compile_unet(pipeline):
     pipeline.unet = torch.compile(pipeline.unet, backend="eager")
@@ -159,7 +159,7 @@ def test_what_was_timed_before_an_error_is_kept_and_not_judged(tiny, tmp_path):
     run = a_run(
         tiny,
         tmp_path,
-        "from latentcy.generate.variants import Variant\n"
+        "from latentcy.pipelines.variants import Variant\n"
         "SHORT = {'reference': 'first', 'steps': 4}\n"
         "VARIANTS = [Variant('first', '', **SHORT), Variant('own', 'Nothing.', **SHORT)]",
     )
@@ -200,7 +200,7 @@ def test_the_next_case_does_not_run_the_last_ones_compiled_code(tiny, tmp_path, 
 
 
 def test_a_device_that_promises_nothing_is_stated_by_its_kind():
-    from latentcy.errors import LatentcyError
+    from latentcy.core.errors import LatentcyError
 
     with pytest.raises(LatentcyError, match="no_slower_on"):
         Variant("mine", "Nothing.", no_slower_on=("gpu",))

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentcy.errors import LatentcyError
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.report import LIMIT, write_report
-from latentcy.track.report.command import add_commands
-from latentcy.track.report.differences import SHOWN, amplified, differences
-from latentcy.track.report.page import build_page
-from latentcy.track.report.pictures import RUNGS, Encoder, make_sheets, read_tiles
-from latentcy.track.report.reading import read_shown, run_again
-from latentcy.track.report.speed_plots import speed_plots
-from latentcy.track.report.trend import trend_plots
+from latentcy.commands.report import add_commands
+from latentcy.core.errors import LatentcyError
+from latentcy.gates.latency import Verdict
+from latentcy.report.html import LIMIT, write_report
+from latentcy.report.html.image_differences import SHOWN, amplified, differences
+from latentcy.report.html.image_sheets import RUNGS, Encoder, make_sheets, read_tiles
+from latentcy.report.html.page import build_page
+from latentcy.report.html.run_view import read_shown, run_again
+from latentcy.report.html.speed_plots import speed_plots
+from latentcy.report.html.trend_plots import trend_plots
 from report_run import ENVIRONMENT, SSIM, record, trend, write_images, write_large_run, write_run
 
 HOSTILE = "<script>window.hacked=1</script>\"'><img src=x onerror=alert(1)></style>{{7*7}}<!--"
@@ -112,13 +112,13 @@ def test_a_case_that_fits_at_no_size_is_left_out_with_a_sentence(tmp_path, monke
     write_run(tmp_path, [record(1)])
     write_images(tmp_path, "precision-tf32", 8)
     no_room = lambda tiles, budget, encoder: make_sheets(tiles, 0, encoder)  # noqa: E731
-    monkeypatch.setattr("latentcy.track.report.page.make_sheets", no_room)
+    monkeypatch.setattr("latentcy.report.html.page.make_sheets", no_room)
     assert "no room for its images on this page" in page_of(tmp_path).text
 
 
 def test_a_page_that_is_too_large_without_pictures_is_refused(tmp_path, monkeypatch):
     write_run(tmp_path, [record(1)])
-    monkeypatch.setattr("latentcy.track.report.page.LIMIT", 1_000_000)
+    monkeypatch.setattr("latentcy.report.html.page.LIMIT", 1_000_000)
     with pytest.raises(LatentcyError, match="larger than it may be"):
         page_of(tmp_path)
 
@@ -526,7 +526,7 @@ def test_the_command_writes_the_page_beside_the_run_or_where_it_is_told(tmp_path
 
 
 def test_a_report_is_made_without_torch():
-    code = "import sys, latentcy.track.report; print('torch' in sys.modules)"
+    code = "import sys, latentcy.report.html; print('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert ran.stdout.strip() == "False", ran.stderr

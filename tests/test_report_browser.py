@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.report import write_report
+from latentcy.gates.latency import Verdict
+from latentcy.report.html import write_report
 from report_run import record, trend, write_images, write_large_run, write_run
 
 playwright = pytest.importorskip(

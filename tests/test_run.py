@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from latentcy.run import NO_END, Run
-from latentcy.settings import Settings
-from latentcy.track.results import read_run
+from latentcy.core.settings import Settings
+from latentcy.store.results import read_run
+from latentcy.suite.run import NO_END, Run
 from tiny import build_tiny
 
 

@@ -7,20 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from latentcy.generate.device import find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN
-from latentcy.generate.workloads import workload
-from latentcy.invariants import placement, sameness
-from latentcy.invariants.counters import count
-from latentcy.invariants.dtypes import dtype_verdict
-from latentcy.invariants.generators import generator
-from latentcy.invariants.growth import growth_verdict
-from latentcy.invariants.schedule import schedule_verdict
-from latentcy.invariants.switches import switches_verdict
-from latentcy.loaded import Snapshot
-from latentcy.run_plan import (
+from latentcy.gates.invariants import placement
+from latentcy.gates.invariants import repeatability as sameness
+from latentcy.gates.invariants.dtypes import dtype_verdict
+from latentcy.gates.invariants.generators import generator
+from latentcy.gates.invariants.growth import growth_verdict
+from latentcy.gates.invariants.operators import count
+from latentcy.gates.invariants.schedule import schedule_verdict
+from latentcy.gates.invariants.switches import switches_verdict
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN
+from latentcy.pipelines.workload import workload
+from latentcy.suite.active_pipeline import Snapshot
+from latentcy.suite.run_plan import (
     GATE_DRAWS,
     LEVELS,
     PLANNED,

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from latentcy.run_plan import NO_TIME, CaseCost, ImagePlan
-from latentcy.run_time import RunTime, duration
+from latentcy.suite.run_plan import NO_TIME, CaseCost, ImagePlan
+from latentcy.suite.run_time import RunTime, duration
 
 GATES = frozenset({"black images", "repeat", "growth", "latency", "memory"})
 CASES = [SimpleNamespace(id=f"m/p/{name}") for name in ("one", "two")]

@@ -14,16 +14,8 @@ import pytest
 import torch
 
 import emulated
-from latentcy.against.environment import OtherEnvironment
-from latentcy.generate.device import find_device
-from latentcy.generate.models import MINIATURE, Model, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.stages import shortened
-from latentcy.generate.synthetic import Synthetic
-from latentcy.generate.variants import BUILTIN, GROUP_WORKLOADS, Variant
-from latentcy.generate.workloads import Workload, workload
-from latentcy.invariants import sameness
-from latentcy.invariants.differing import (
+from latentcy.gates.invariants import repeatability as sameness
+from latentcy.gates.invariants.image_bounds import (
     EXACT,
     furthest,
     least_apart,
@@ -31,7 +23,15 @@ from latentcy.invariants.differing import (
     same,
     same_code,
 )
-from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
+from latentcy.pipelines.models.synthetic import Synthetic
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
+from latentcy.pipelines.workload import Workload, workload
+from latentcy.remote.environment import OtherEnvironment
 from tiny import build_tiny
 
 CPU = find_device("cpu")
@@ -181,7 +181,7 @@ def test_a_process_of_its_own_gives_the_same_image_unless_it_hangs_on_the_hash_s
 ) -> None:
     file = tmp_path / "variants.py"
     file.write_text(
-        "from latentcy.generate.variants import Variant\n"
+        "from latentcy.pipelines.variants import Variant\n"
         "def prepare(pipeline):\n"
         "    pipeline.unet.conv_out.bias.data += hash('a string') % 1000 / 1e4\n"
         "VARIANTS = [Variant('hashed', 'c', prepare=prepare), Variant('sound', 'c')]\n"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.device import find_device
-from latentcy.generate.models import Model, resolve_model
-from latentcy.generate.sampler import Sampler, open_sampler
-from latentcy.generate.variants import BUILTIN, Variant
-from latentcy.generate.workloads import Workload, workload
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import Model, resolve_model
+from latentcy.pipelines.sampler import Sampler, open_sampler
+from latentcy.pipelines.variants import BUILTIN, Variant
+from latentcy.pipelines.workload import Workload, workload
 from tiny import build_tiny
 
 CPU = find_device("cpu")

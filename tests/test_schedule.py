@@ -12,10 +12,10 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 
 import invariant_cases
 from invariant_cases import assert_said
-from latentcy.generate.wrapping import wrapped
-from latentcy.invariants import solvers
-from latentcy.invariants.schedule import schedule_verdict
-from latentcy.invariants.watching import watch
+from latentcy.gates.invariants import solver_formulas as solvers
+from latentcy.gates.invariants.schedule import schedule_verdict
+from latentcy.measure.step_probe import watch
+from latentcy.pipelines.interception import wrapped
 
 STEPS = 8  # enough for a step to be left out, made twice or begun elsewhere
 opened = partial(invariant_cases.opened, steps=STEPS)

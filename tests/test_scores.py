@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentcy.errors import LatentcyError
-from latentcy.judge.quality import ClipScorer, ssim
+from latentcy.core.errors import LatentcyError
+from latentcy.measure.images.clip import ClipScorer, ssim
 from tiny import POSITIONS, build_tiny
 
 

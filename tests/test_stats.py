@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from latentcy.judge.stats import (
+from latentcy.stats.paired_tests import (
     hodges_lehmann,
     holm,
     interval,

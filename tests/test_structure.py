@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from latentcy.judge.quality import ssim
-from latentcy.judge.structure import PSNR_CEILING, psnr, structure
+from latentcy.measure.images.clip import ssim
+from latentcy.measure.images.ssim import PSNR_CEILING, psnr, structure
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import json
 import math
 import shlex
 
-from latentcy.judge.comparison import Comparison
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.about import About
-from latentcy.track.annotations import annotations
-from latentcy.track.charts import bencher_metrics, smaller_is_better
-from latentcy.track.records import Record
-from latentcy.track.reproduce import reproduce
-from latentcy.track.results import RunFile
-from latentcy.track.summary import summary
+from latentcy.core.record import Record
+from latentcy.core.run_info import About
+from latentcy.gates.latency import Verdict
+from latentcy.gates.speed import Comparison
+from latentcy.report.ci_metrics import bencher_metrics, smaller_is_better
+from latentcy.report.github_annotations import annotations
+from latentcy.report.markdown import summary
+from latentcy.report.reproduce import reproduce
+from latentcy.store.results import RunFile
 
 NAMES = ("miniature", "precision")
 

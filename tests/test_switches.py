@@ -13,9 +13,7 @@ from diffusers import DDIMScheduler
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from invariant_cases import assert_failed, assert_said, opened
-from latentcy.generate import recipes
-from latentcy.generate.sampler import Sampler
-from latentcy.invariants.switches import (
+from latentcy.gates.invariants.switches import (
     Inside,
     Snapshot,
     _kernel_faults,
@@ -24,6 +22,8 @@ from latentcy.invariants.switches import (
     leak_verdict,
     switches_verdict,
 )
+from latentcy.pipelines.optimizations import recipes
+from latentcy.pipelines.sampler import Sampler
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from latentcy.generate import weights as weights_module
-from latentcy.generate.device import find_device
-from latentcy.generate.loading import load_pipeline
-from latentcy.generate.models import KNOWN, lacking, resolve_model
-from latentcy.generate.sampler import open_sampler
-from latentcy.generate.synthetic import (
+from latentcy.measure.images.health import look
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.loading import load_pipeline
+from latentcy.pipelines.models import weights as weights_module
+from latentcy.pipelines.models.catalog import KNOWN, lacking, resolve_model
+from latentcy.pipelines.models.synthetic import (
     PARTS,
     POSITIONS,
     VOCABULARY,
@@ -28,9 +28,9 @@ from latentcy.generate.synthetic import (
     empty_part,
     tokenizer,
 )
-from latentcy.generate.variants import BUILTIN
-from latentcy.generate.workloads import PUBLISHED_PROMPTS, workload
-from latentcy.judge.images import look
+from latentcy.pipelines.sampler import open_sampler
+from latentcy.pipelines.variants import BUILTIN
+from latentcy.pipelines.workload import PUBLISHED_PROMPTS, workload
 
 CPU = find_device("cpu")
 BY_ID = {each.id: each for each in BUILTIN}
@@ -43,7 +43,7 @@ COMPONENTS = ("unet", "vae", "text_encoder")
 
 STATE = """
 import torch
-from latentcy.generate.synthetic import Synthetic, build_pipeline
+from latentcy.pipelines.models.synthetic import Synthetic, build_pipeline
 from test_synthetic import SMALL, state
 pipeline = build_pipeline(
     SMALL, unet="full", vae="full", dtype=torch.float16, device=torch.device("cpu")

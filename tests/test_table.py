@@ -2,9 +2,9 @@
 
 import math
 
-from latentcy.judge.verdicts import Verdict
-from latentcy.track.records import Record
-from latentcy.track.table import sentence, table
+from latentcy.core.record import Record
+from latentcy.gates.latency import Verdict
+from latentcy.report.terminal import sentence, table
 
 
 def record(variant, *statuses, group="precision", **values):

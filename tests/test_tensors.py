@@ -8,13 +8,13 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from latentcy.generate.device import find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import open_sampler
-from latentcy.generate.tensors import Alive, peak_tensor_bytes
-from latentcy.generate.variants import BUILTIN, Variant
-from latentcy.generate.workloads import workload
-from latentcy.judge.verdicts import Tensors, memory_verdict
+from latentcy.gates.latency import Tensors, memory_verdict
+from latentcy.measure.tensor_memory import Alive, peak_tensor_bytes
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import open_sampler
+from latentcy.pipelines.variants import BUILTIN, Variant
+from latentcy.pipelines.workload import workload
 from tiny import build_tiny
 
 BASELINE = BUILTIN[0]

@@ -11,12 +11,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from latentcy.generate.models import MINIATURE
-from latentcy.generate.promptfile import read_prompts
-from latentcy.generate.tokens import cut, reading, unknown_words
-from latentcy.judge.tokens import tokens_verdict
-from latentcy.judge.verdicts import FAILED, INCONCLUSIVE, PASSED
-from latentcy.prompts import PROMPTS_FOLDER
+from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.gates.prompt_coverage import tokens_verdict
+from latentcy.measure.prompt_coverage import cut, reading, unknown_words
+from latentcy.pipelines.models.catalog import MINIATURE
+from latentcy.pipelines.prompt_file import read_prompts
+from latentcy.pipelines.prompts import PROMPTS_FOLDER
 from tiny import POSITIONS, build_tiny
 
 PROMPTS = ("a red circle on a white background", "an astronaut riding a black horse on a beach")

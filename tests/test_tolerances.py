@@ -7,12 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.variants import EVERY, Quality, Tolerance
-from latentcy.judge.metrics import BY_NAME
-from latentcy.judge.paired import paired
-from latentcy.judge.profile import read
-from latentcy.judge.tolerances import (
+from latentcy.core.errors import LatentcyError
+from latentcy.core.metrics import BY_NAME
+from latentcy.gates.tolerances import (
     CLOSE,
     COARSE,
     LOOSE,
@@ -22,9 +19,21 @@ from latentcy.judge.tolerances import (
     bounds,
     kind_of,
 )
-from latentcy.tolerances.__main__ import main, read_file, report
-from latentcy.tolerances.derive import KINDS, LEAST, OF_MEAN, OF_ONE, PIXELWISE, WIDER, derive, seen
-from latentcy.tolerances.healthy import CHANGES, SETS
+from latentcy.measure.images.profile import read
+from latentcy.pipelines.variants import EVERY, Quality, Tolerance
+from latentcy.stats.noninferiority import paired
+from latentcy.studies.tolerances.__main__ import main, read_file, report
+from latentcy.studies.tolerances.derive import (
+    KINDS,
+    LEAST,
+    OF_MEAN,
+    OF_ONE,
+    PIXELWISE,
+    WIDER,
+    derive,
+    seen,
+)
+from latentcy.studies.tolerances.healthy import CHANGES, SETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "tolerances.json"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.device import Device
-from latentcy.generate.loading import _SCHEDULERS
-from latentcy.generate.variants import (
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.loading import _SCHEDULERS
+from latentcy.pipelines.variants import (
     BUILTIN,
     EVERY,
     STACK,
@@ -23,7 +23,7 @@ from latentcy.generate.variants import (
     select,
     with_references,
 )
-from latentcy.generate.workloads import SCHEDULERS, workload
+from latentcy.pipelines.workload import SCHEDULERS, workload
 
 CPU = Device(kind="cpu", index=0, name="a processor", slug="a-processor")
 TURING = Device(kind="cuda", index=0, name="T4", slug="t4", capability=(7, 5))
@@ -31,7 +31,7 @@ AMPERE = Device(kind="cuda", index=0, name="A100", slug="a100", capability=(8, 0
 HOPPER = Device(kind="cuda", index=0, name="H100", slug="h100", capability=(9, 0))
 RADEON = Device(kind="cuda", index=0, name="MI300", slug="mi300")
 BY_ID = {each.id: each for each in EVERY}
-IMPORT = "from latentcy.generate.variants import Variant\n"
+IMPORT = "from latentcy.pipelines.variants import Variant\n"
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -7,16 +7,16 @@ from types import SimpleNamespace
 import pytest
 import scipy.stats
 
-from latentcy.judge.baselines import StoredBaseline, StoredRun
-from latentcy.judge.images import ImageHealth
-from latentcy.judge.prediction import prediction_bound
-from latentcy.judge.published import published
-from latentcy.judge.scores import clip_verdict, ssim_verdict
-from latentcy.judge.verdicts import (
+from latentcy.gates.latency import (
     image_verdict,
     latency_verdict,
     memory_verdict,
 )
+from latentcy.gates.ssim_and_clip import clip_verdict, ssim_verdict
+from latentcy.measure.images.health import ImageHealth
+from latentcy.stats.prediction_bound import prediction_bound
+from latentcy.store.baselines import StoredBaseline, StoredRun
+from latentcy.store.published_tables import published
 
 NAN = math.nan
 PRINT = {"device": "cpu", "device_name": "CPU", "model": "miniature", "workload": "w"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.workloads import starting_latents, workload
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.workload import starting_latents, workload
 
 SIZE = {"height": 512, "width": 512, "guidance_scale": 7.5}
 

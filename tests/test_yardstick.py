@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latentcy.generate import yardstick
-from latentcy.generate.device import find_device, switches
-from latentcy.generate.yardstick import Level, Yardstick, levels
+from latentcy.measure import machine_speed as yardstick
+from latentcy.measure.machine_speed import Level, Yardstick, levels
+from latentcy.pipelines.devices.device import find_device, switches
 
 UNET = Path(__file__).parents[1] / "fixtures" / "miniature" / "pipeline" / "unet" / "config.json"
 SMALL = {"sample_size": 4, "block_out_channels": [8, 16], "cross_attention_dim": 4}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from latentcy.fork_server import ForkServer
-from latentcy.isolation import run_apart
+from latentcy.suite.fork_server import ForkServer
+from latentcy.suite.isolation import run_apart
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +42,7 @@ def short_variants(folder: Path, more: str = "") -> str:
     """Options for two variants of a few steps and `more` of them, Python that adds to VARIANTS."""
     file = folder / "short.py"
     file.write_text(
-        "from latentcy.generate.variants import Variant\n"
+        "from latentcy.pipelines.variants import Variant\n"
         "SHORT = {'reference': 'short', 'ssim_reference': 'short', 'steps': 4}\n"
         "VARIANTS = [Variant('short', 'Four steps.', **SHORT),\n"
         "            Variant('other', 'The same.', **SHORT)]\n" + more

@@ -17,18 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
-from latentcy.errors import LatentcyError
-from latentcy.generate.device import find_device
-from latentcy.generate.models import resolve_model
-from latentcy.generate.sampler import open_sampler
-from latentcy.generate.variants import Variant
-from latentcy.generate.workloads import workload
-from latentcy.judge.quality import ClipScorer
+from latentcy.core.errors import LatentcyError
+from latentcy.measure.images.clip import ClipScorer
 from latentcy.miniature.drawing import draw
 from latentcy.miniature.reader import check
 from latentcy.miniature.scorer import ATTRIBUTES
 from latentcy.miniature.world import PLACES, Scene, change_one, held_out_scenes
-from latentcy.track.grid import grid
+from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.models.catalog import resolve_model
+from latentcy.pipelines.sampler import open_sampler
+from latentcy.pipelines.variants import Variant
+from latentcy.pipelines.workload import workload
+from latentcy.store.image_grid import grid
 
 MODELS = (
     Variant("full", "The full UNet and autoencoder."),

@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
-from latentcy.errors import LatentcyError
+from latentcy.core.errors import LatentcyError
 from latentcy.miniature import autoencoder, denoiser, scorer
 from latentcy.miniature.export import export
 from latentcy.miniature.loop import Plan

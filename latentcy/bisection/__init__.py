@@ -1,1 +1,0 @@
-"""The commit at which a case's verdict turned."""

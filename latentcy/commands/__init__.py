@@ -1,0 +1,1 @@
+"""What `python -m latentcy` does besides running: report, history, changes, merge, bisect."""

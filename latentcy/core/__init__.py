@@ -1,0 +1,1 @@
+"""The contract between the floors: plain data, files and errors. Imports without torch."""

@@ -1,0 +1,1 @@
+"""Numbers and images in, verdicts out."""

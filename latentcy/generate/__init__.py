@@ -1,1 +1,0 @@
-"""What to run: workloads, variants, devices, models and the sampler that generates."""

@@ -1,1 +1,0 @@
-"""Is it still as fast and as good as it was? Numbers and images in, verdicts out."""

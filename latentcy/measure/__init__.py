@@ -1,0 +1,1 @@
+"""What is read from a pipeline: times, floating-point operations, memory, tokens."""

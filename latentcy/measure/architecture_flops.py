@@ -1,0 +1,92 @@
+"""Floating-point operations by the modules' configs alone: nothing is computed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import torch
+
+from latentcy.core.costs import Flops
+from latentcy.measure.flop_formulas import counter
+from latentcy.pipelines.workload import Workload
+
+
+def architecture_flops(pipeline: Any, workload: Workload) -> Flops:
+    """Count a generation's operations on the meta device, for this batch and size.
+
+    Blind to what a variant leaves out or adds. None for a stage whose module cannot be built
+    from its config.
+    """
+    images = len(workload.seeds)
+    guided = 2 if workload.guidance_scale > 1 else 1
+    size = [each // pipeline.vae_scale_factor for each in (workload.height, workload.width)]
+
+    def encode() -> Callable[[], Any]:
+        encoder = _on_meta(pipeline.text_encoder)
+        tokens = torch.zeros(
+            (guided, pipeline.tokenizer.model_max_length), dtype=torch.long, device="meta"
+        )
+        return lambda: encoder(tokens)
+
+    def denoise() -> Callable[[], Any]:
+        unet = _on_meta(pipeline.unet)
+        sample = torch.empty((images * guided, unet.config.in_channels, *size), device="meta")
+        text = torch.empty(
+            (
+                images * guided,
+                pipeline.tokenizer.model_max_length,
+                unet.config.cross_attention_dim,
+            ),
+            device="meta",
+        )
+        return lambda: unet(sample, torch.zeros((), device="meta"), text)
+
+    def decode() -> Callable[[], Any]:
+        vae = _on_meta(pipeline.vae)
+        latents = torch.empty((images, vae.config.latent_channels, *size), device="meta")
+        return lambda: vae.decode(latents)
+
+    return Flops(
+        text_encoding=_count_on_meta(encode),
+        step=_count_on_meta(denoise),
+        decoding=_count_on_meta(decode),
+        unet_calls=unet_calls(pipeline.scheduler, workload.steps),
+    )
+
+
+def unet_calls(scheduler: Any, steps: int) -> int | None:
+    """Calls of the UNet in `steps` steps: PNDM makes one more. The scheduler is not touched."""
+    try:
+        own = copy.deepcopy(scheduler)
+        own.set_timesteps(steps)
+    except Exception:  # some schedulers refuse so few steps
+        return None
+    return len(own.timesteps)
+
+
+def _on_meta(module: Any) -> torch.nn.Module:
+    """A module of the same class and config without data; diffusers' and transformers' alike."""
+    module = getattr(module, "_orig_mod", module)
+    kind = type(module)
+    verbosity = diffusers.utils.logging.get_verbosity()
+    diffusers.utils.logging.set_verbosity_error()  # AutoencoderTiny warns of its own config
+    try:
+        with torch.device("meta"):
+            made = kind.from_config(module.config) if hasattr(kind, "from_config") else None
+            return (made or kind(module.config)).eval()
+    finally:
+        diffusers.utils.logging.set_verbosity(verbosity)
+
+
+def _count_on_meta(prepare: Callable[[], Callable[[], Any]]) -> int | None:
+    try:
+        run = prepare()
+        counting = counter()
+        with torch.inference_mode(), counting:
+            run()
+    except Exception:  # an architecture that is not built from its config; the figure is extra
+        return None
+    return counting.get_total_flops() or None

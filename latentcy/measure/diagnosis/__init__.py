@@ -1,0 +1,1 @@
+"""Where in a generation something went wrong: hooks, overflow, handovers."""

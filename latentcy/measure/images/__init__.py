@@ -1,0 +1,1 @@
+"""What is read from images: health, structure, tone, scores, distributions."""

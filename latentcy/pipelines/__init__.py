@@ -1,0 +1,1 @@
+"""What to run: devices, models, variants, workloads and the sampler that generates."""

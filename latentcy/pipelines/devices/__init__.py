@@ -1,0 +1,1 @@
+"""Devices, their conditions, memory and switches."""

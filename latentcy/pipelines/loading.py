@@ -1,0 +1,213 @@
+"""From a model and a variant to a pipeline that runs, with nothing left to chance."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
+from packaging.version import Version
+from transformers import CLIPTextModel
+
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.devices.device import Device, is_out_of_memory
+from latentcy.pipelines.models.catalog import Model, lacking
+from latentcy.pipelines.models.synthetic import build_pipeline
+from latentcy.pipelines.models.weights import WEIGHTED_PARTS, fetch, read_json
+from latentcy.pipelines.variants import Variant
+
+# What a saved config of another scheduler class may lack, at the values of Stable Diffusion v1.
+_DPM = {
+    "algorithm_type": "dpmsolver++",
+    "solver_order": 2,
+    "use_karras_sigmas": False,
+    "timestep_spacing": "linspace",
+}
+_SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
+    "ddim": (DDIMScheduler, {"clip_sample": False}),
+    "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
+    "dpm": (DPMSolverMultistepScheduler, _DPM),
+    "dpm-karras": (DPMSolverMultistepScheduler, _DPM | {"use_karras_sigmas": True}),
+    "unipc": (UniPCMultistepScheduler, {"solver_order": 2, "timestep_spacing": "linspace"}),
+}
+_GROUP_SCHEDULERS = {"precision": "ddim", "distillation": "pndm", "stack": "ddim"}
+_DIFFUSERS_DTYPE = "dtype" if Version(diffusers.__version__).release >= (0, 40) else "torch_dtype"
+_TRANSFORMERS_DTYPE = (
+    "dtype" if Version(transformers.__version__).release >= (4, 56) else "torch_dtype"
+)
+
+
+def load_pipeline(
+    model: Model, variant: Variant, device: Device, *, scheduler: str | None = None
+) -> StableDiffusionPipeline:
+    """The model's pipeline with the variant applied, on the device, ready to be called.
+
+    `scheduler` is a name in SCHEDULERS; None takes the variant's, or the one of its group. Only
+    safetensors are read and no foreign code is run; the safety checker is left out. The
+    variant's `prepare` hook runs last. Raises LatentcyError where weights are missing or
+    damaged, a module has not the dtype asked for, the hook raises, or this device or model
+    cannot have the variant; an exhausted memory passes through unchanged.
+    """
+    why_not = variant.refusal(device) or lacking(model, variant)
+    if why_not:
+        raise LatentcyError(
+            found=f"variant {variant.id}, which cannot run here: {why_not}",
+            expected="a variant for this device and model",
+            do="leave it out",
+        )
+    dtype = getattr(torch, variant.resolved_dtype(device))
+    if model.synthetic is not None:
+        with _quiet():
+            pipeline = build_pipeline(
+                model.synthetic,
+                unet=variant.unet,
+                vae=variant.vae,
+                dtype=dtype,
+                device=device.torch,
+            )
+    else:
+        pipeline = _from_folders(model, variant, dtype).to(device.torch)
+    _check_dtypes(pipeline, dtype)
+    kind, settings = _SCHEDULERS[scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]]
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
+    pipeline.set_progress_bar_config(disable=True)
+    _prepare(pipeline, variant)
+    return pipeline
+
+
+def _from_folders(model: Model, variant: Variant, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """The pipeline with the variant's parts, each fetched before the libraries are silenced."""
+    folder = fetch(model.pipeline)
+    distilled = variant.unet == "distilled" and model.distilled_unet is not None
+    unet = fetch(model.distilled_unet) if distilled else folder / "unet"
+    tiny = variant.vae == "tiny" and model.tiny_vae is not None
+    vae = fetch(model.tiny_vae) if tiny else folder / "vae"
+    name = read_json(vae / "config.json").get("_class_name")
+    autoencoder = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+    with _quiet():
+        return _loaded(
+            folder,
+            StableDiffusionPipeline.from_pretrained,
+            str(folder),
+            unet=_part(UNet2DConditionModel, unet, {_DIFFUSERS_DTYPE: dtype}),
+            vae=_part(autoencoder, vae, {_DIFFUSERS_DTYPE: dtype}),
+            text_encoder=_part(
+                CLIPTextModel, folder / "text_encoder", {_TRANSFORMERS_DTYPE: dtype}
+            ),
+            **{_DIFFUSERS_DTYPE: dtype},
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+
+
+def _part(kind: Any, folder: Path, dtype: dict[str, torch.dtype]) -> torch.nn.Module:
+    """One part, every weight of it read from its file.
+
+    Left to themselves the libraries draw a missing tensor at random (transformers) or leave
+    it without data (diffusers), and say so in a warning only.
+    """
+    part, report = _loaded(
+        folder,
+        kind.from_pretrained,
+        str(folder),
+        **dtype,
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise LatentcyError(
+            found=f"{len(missing)} tensor(s) missing in {folder}, such as {missing[0]}",
+            expected=f"every weight of its {kind.__name__}",
+            do="copy or download it again",
+        )
+    return part.eval()
+
+
+def _loaded(folder: Path, load: Any, *arguments: Any, **settings: Any) -> Any:
+    """`load(...)`, with whatever it raises told as a folder that does not load."""
+    try:
+        return load(*arguments, **settings)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:300]
+        raise LatentcyError(
+            found=f"{folder}, which does not load ({type(error).__name__}: {said})",
+            expected="weights and configs that belong together",
+            do="save or download it again",
+        ) from error
+
+
+def _check_dtypes(pipeline: StableDiffusionPipeline, dtype: torch.dtype) -> None:
+    """Every floating-point parameter has the dtype asked for: a dropped keyword is silent."""
+    for part in WEIGHTED_PARTS:
+        for name, parameter in getattr(pipeline, part).named_parameters():
+            if parameter.is_floating_point() and parameter.dtype != dtype:
+                raise LatentcyError(
+                    found=f"{part}.{name} loaded as {parameter.dtype}",
+                    expected=f"{dtype}, as the variant says",
+                    do="report this with the versions of diffusers and transformers",
+                )
+
+
+def _prepare(pipeline: StableDiffusionPipeline, variant: Variant) -> None:
+    if variant.prepare is None:
+        return
+    try:
+        returned = variant.prepare(pipeline)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise LatentcyError(
+            found=f"prepare of variant {variant.id} raised {type(error).__name__}: {error}",
+            expected="a hook that changes the pipeline it is given",
+            do="correct the variant's prepare hook",
+        ) from error
+    if isinstance(returned, diffusers.DiffusionPipeline) and returned is not pipeline:
+        raise LatentcyError(
+            found=f"prepare of variant {variant.id} returned another pipeline",
+            expected="a hook that changes the pipeline in place; what it returns is not used",
+            do="change the pipeline that it is given",
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice from the libraries while parts are loaded.
+
+    What their warnings would say of missing weights and dtypes is checked here instead.
+    """
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    before = [
+        (each.get_verbosity(), getattr(each, "is_progress_bar_enabled", lambda: True)())
+        for each in libraries  # diffusers 0.30 cannot be asked
+    ]
+    try:
+        for each in libraries:
+            each.set_verbosity_error()
+            each.disable_progress_bar()
+        yield
+    finally:
+        for each, (verbosity, bars) in zip(libraries, before, strict=True):
+            each.set_verbosity(verbosity)
+            if bars:
+                each.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Models: the catalogue, their weights, the hub, synthetic ones."""

@@ -1,0 +1,253 @@
+"""Which weights: the known models, local folders, hub ids, random ones, and what "auto" means."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.models.hub import HUB_PARTS
+from latentcy.pipelines.models.synthetic import Synthetic
+from latentcy.pipelines.models.weights import Weights, check_pipeline, fetch, read_json
+from latentcy.pipelines.variants import Variant
+
+
+@dataclass(frozen=True)
+class Model:
+    """A set of weights, and the size and guidance it is run at."""
+
+    name: str
+    source: str  # "embedded" | "hub" | "local" | "synthetic"
+    pipeline: Weights  # of synthetic weights their name and digest, nothing to fetch
+    distilled_unet: Weights | None
+    tiny_vae: Weights | None
+    scorer: Weights | None  # the CLIP model that scores its images
+    height: int  # pixels
+    width: int  # pixels
+    guidance_scale: float
+    licence: str
+    synthetic: Synthetic | None = None  # how random weights are drawn, for all parts
+    published_as: str | None = None  # the model of the published tables that has its shapes
+
+    @property
+    def unjudged(self) -> str | None:
+        """Why this model's images can be held to no CLIP or SSIM, in one clause; None if they can.
+
+        Whether they are black, flat or not finite can be seen of any model.
+        """
+        return "synthetic weights: scores mean nothing" if self.synthetic else None
+
+
+MINIATURE_GUIDANCE = 2.0
+MINIATURE_FOLDER = Path(__file__).resolve().parents[3] / "fixtures" / "miniature"
+
+
+def _from_hub(name: str, subfolder: str | None = None) -> Weights:
+    part = HUB_PARTS[name]
+    return Weights(part.location, revision=part.revision, subfolder=subfolder)
+
+
+def _stable_diffusion(name: str) -> Model:
+    return Model(
+        name=name,
+        source="hub",
+        pipeline=_from_hub(name),
+        distilled_unet=_from_hub("distilled", subfolder="unet"),
+        tiny_vae=_from_hub("tiny"),
+        scorer=_from_hub("scorer"),
+        height=512,
+        width=512,
+        guidance_scale=7.5,
+        licence=HUB_PARTS[name].licence,
+        published_as=name,
+    )
+
+
+def _random(name: str, synthetic: Synthetic) -> Model:
+    """Stable Diffusion's shapes; the scaled-down ones stand for no published figures."""
+    label = f"{name}-synthetic{'-small' if synthetic.small else ''}"
+    return Model(
+        name=label,
+        source="synthetic",
+        pipeline=Weights(f"synthetic:{name}", revision=f"seed{synthetic.seed}-{synthetic.digest}"),
+        distilled_unet=None,
+        tiny_vae=None,
+        scorer=None,
+        height=synthetic.image_size,
+        width=synthetic.image_size,
+        guidance_scale=7.5,
+        licence="none, the weights are random",
+        synthetic=synthetic,
+        published_as=None if synthetic.small else name,
+    )
+
+
+MINIATURE = Model(
+    name="miniature",
+    source="embedded",
+    pipeline=Weights(str(MINIATURE_FOLDER / "pipeline")),
+    distilled_unet=Weights(str(MINIATURE_FOLDER / "unet-distilled")),
+    tiny_vae=Weights(str(MINIATURE_FOLDER / "vae-tiny")),
+    scorer=Weights(str(MINIATURE_FOLDER / "scorer")),
+    height=64,
+    width=64,
+    guidance_scale=MINIATURE_GUIDANCE,
+    licence="Apache-2.0",
+)
+KNOWN: dict[str, Model] = {
+    "miniature": MINIATURE,
+    "sd15": _stable_diffusion("sd15"),
+    "sd14": _stable_diffusion("sd14"),
+    "sd15-synthetic": _random("sd15", Synthetic(seed=15)),
+    "sd14-synthetic": _random("sd14", Synthetic(seed=14)),
+    "sd15-synthetic-small": _random("sd15", Synthetic(seed=15, small=True)),
+    "sd14-synthetic-small": _random("sd14", Synthetic(seed=14, small=True)),
+}
+
+
+def resolve_model(spec: str, device: Device) -> tuple[Model, str]:
+    """The model that `spec` names, its pipeline's weights fetched, and a sentence: which, why.
+
+    `spec` is "auto", a name in KNOWN, a folder (a diffusers pipeline, or one that holds
+    pipeline/ and perhaps unet-distilled/, vae-tiny/ and scorer/), or a hub id, "owner/name" or
+    "owner/name@revision". Raises LatentcyError where it names nothing, or weights that cannot
+    be had; only "auto" ever falls back, and its sentence says so.
+    """
+    if spec == "auto":
+        return _auto(device)
+    if spec in KNOWN:
+        model = KNOWN[spec]
+        _fetch_pipeline(model)
+        return model, f"Model {spec}: named, from {_origin(model)}."
+    if Path(spec).expanduser().is_dir():
+        model = _local(Path(spec).expanduser().resolve())
+        return model, f"Model {model.name}: the folder {model.pipeline}."
+    looks_local = (
+        spec.startswith((".", "~", "/", "\\"))
+        or spec.endswith(("/", os.sep))
+        or ("/" in spec and Path(spec).parent.is_dir())
+    )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", spec) and not looks_local:
+        model = _hub(spec)
+        return model, f"Model {model.name}: the hub's {model.pipeline}."
+    if looks_local or os.sep in spec or "/" in spec:
+        raise LatentcyError(
+            found=f"no folder {spec}",
+            expected="a folder that holds a diffusers pipeline, or a hub id such as owner/name",
+            do="check the path given to --model",
+        )
+    near = difflib.get_close_matches(spec, ["auto", *KNOWN], n=1, cutoff=0.4)
+    raise LatentcyError(
+        found=f"a model named {spec!r}",
+        expected=f"auto, {', '.join(KNOWN)}, a folder, or a hub id such as owner/name",
+        do=f"did you mean {near[0]!r}?" if near else "use one of those",
+    )
+
+
+def lacking(model: Model, variant: Variant) -> str | None:
+    """Why this model has not the parts that the variant needs, in one clause; None if it has."""
+    if model.synthetic is not None:
+        return None
+    if variant.unet == "distilled" and model.distilled_unet is None:
+        return f"model {model.name} has no distilled UNet"
+    if variant.vae == "tiny" and model.tiny_vae is None:
+        return f"model {model.name} has no tiny autoencoder"
+    return None
+
+
+def _auto(device: Device) -> tuple[Model, str]:
+    if device.kind != "cuda":
+        _fetch_pipeline(MINIATURE)
+        why = f"auto takes it where there is no CUDA device ({device.name})"
+        return MINIATURE, f"Model miniature: {why}."
+    sd15 = KNOWN["sd15"]
+    try:
+        check_pipeline(fetch(sd15.pipeline, download=False))
+    except LatentcyError as error:
+        _fetch_pipeline(MINIATURE)
+        why = f"auto cannot use sd15 as it is cached here ({error.found})"
+        return MINIATURE, f"Model miniature: {why}; --model sd15 downloads them."
+    return sd15, f"Model sd15: auto takes it on CUDA ({device.name}), its weights are here."
+
+
+def _fetch_pipeline(model: Model) -> None:
+    """Have the pipeline's weights here, so that a model that cannot be had fails at once."""
+    if model.synthetic is not None:
+        return
+    if model.source == "embedded" and not Path(model.pipeline.location).is_dir():
+        raise LatentcyError(
+            found=f"no folder {model.pipeline.location}",
+            expected="the embedded miniature's weights",
+            do="restore fixtures/miniature from the repository",
+        )
+    check_pipeline(fetch(model.pipeline))
+
+
+def _local(root: Path) -> Model:
+    nested = (root / "pipeline").is_dir() and not (root / "model_index.json").is_file()
+    folder = root / "pipeline" if nested else root
+    check_pipeline(folder)
+
+    def beside(name: str) -> Weights | None:
+        return Weights(str(root / name)) if nested and (root / name).is_dir() else None
+
+    size, guidance = _size_and_guidance(folder)
+    return Model(
+        name=re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "local",
+        source="local",
+        pipeline=Weights(str(folder)),
+        distilled_unet=beside("unet-distilled"),
+        tiny_vae=beside("vae-tiny"),
+        scorer=beside("scorer"),
+        height=size,
+        width=size,
+        guidance_scale=guidance,
+        licence="unknown",
+    )
+
+
+def _hub(spec: str) -> Model:
+    location, _, revision = spec.partition("@")
+    weights = Weights(location, revision=revision or None)
+    folder = fetch(weights)
+    check_pipeline(folder)
+    size, guidance = _size_and_guidance(folder)
+    return Model(
+        name=re.sub(r"[^a-z0-9]+", "-", spec.lower()).strip("-"),
+        source="hub",
+        pipeline=weights,
+        distilled_unet=None,
+        tiny_vae=None,
+        scorer=_from_hub("scorer"),
+        height=size,
+        width=size,
+        guidance_scale=guidance,
+        licence="unknown",
+    )
+
+
+def _size_and_guidance(pipeline: Path) -> tuple[int, float]:
+    """The image size in pixels that the UNet was made for, and the guidance for that size.
+
+    A pipeline does not say its guidance: 7.5 as published, the miniature's below 256 pixels.
+    """
+    sample = read_json(pipeline / "unet" / "config.json").get("sample_size")
+    channels = read_json(pipeline / "vae" / "config.json").get("block_out_channels")
+    if not isinstance(sample, int) or not isinstance(channels, list) or not channels:
+        raise LatentcyError(
+            found=f"no image size in the UNet's and autoencoder's configs of {pipeline}",
+            expected="a whole sample_size and a list of block_out_channels",
+            do="save the pipeline again with diffusers",
+        )
+    size = sample * 2 ** (len(channels) - 1)
+    return size, 7.5 if size >= 256 else MINIATURE_GUIDANCE
+
+
+def _origin(model: Model) -> str:
+    if model.synthetic is not None:
+        return f"random weights ({model.pipeline.revision}), for latency and memory only"
+    return "this repository" if model.source == "embedded" else f"the hub's {model.pipeline}"

@@ -1,0 +1,1 @@
+"""Changes to a pipeline, of which variants are made."""

@@ -1,0 +1,1 @@
+"""Records as texts and pages. Imports without torch."""

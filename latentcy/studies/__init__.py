@@ -1,0 +1,1 @@
+"""Where our constants come from: studies that anyone can run again."""

@@ -1,0 +1,1 @@
+"""How often the speed gate errs on this machine: `python -m latentcy.studies.speed_gate`."""

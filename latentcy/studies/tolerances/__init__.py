@@ -1,0 +1,1 @@
+"""The quality gates' tolerances, from healthy changes: `python -m latentcy.studies.tolerances`."""

@@ -1,0 +1,1 @@
+"""A run, case by case."""

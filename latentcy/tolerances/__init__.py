@@ -1,1 +1,0 @@
-"""Derives the quality gates' tolerances from healthy changes: `python -m latentcy.tolerances`."""

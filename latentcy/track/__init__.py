@@ -1,1 +1,0 @@
-"""Remember and show: records and the closing table. Imports without torch."""

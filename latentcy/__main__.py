@@ -13,7 +13,7 @@ from latentcy.commands.bisect import add_command as add_bisect
 from latentcy.commands.history import add_commands as add_history
 from latentcy.commands.report import add_commands as add_report
 from latentcy.core.errors import LatentcyError
-from latentcy.gates.latency import FAILED
+from latentcy.core.verdict import FAILED
 from latentcy.report.speed_lines import speed_lines
 from latentcy.report.terminal import WIDTH, sentence, table
 from latentcy.store.results import Results

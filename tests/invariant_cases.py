@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from latentcy.gates.latency import Verdict
+from latentcy.core.verdict import Verdict
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import MINIATURE
 from latentcy.pipelines.sampler import Sampler, open_sampler

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, Peak
+from latentcy.core.pairs import Pairs, order
 from latentcy.core.record import Record
-from latentcy.gates.latency import Verdict
+from latentcy.core.verdict import Verdict
 from latentcy.gates.speed import compare
-from latentcy.measure.pairing import Pairs, order
 from latentcy.report.html import Change, Point, Series
 from latentcy.store.results import SCHEMA
 

@@ -13,8 +13,8 @@ import pytest
 
 import emulated
 from latentcy.core.errors import LatentcyError
-from latentcy.gates.golden_images import SIDE, Album, album_of, compare
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
+from latentcy.gates.golden_images import album_of, compare
 from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import environment, find_device
 from latentcy.pipelines.models.catalog import MINIATURE
@@ -25,6 +25,8 @@ from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
 from latentcy.pipelines.workload import workload
 from latentcy.store.golden_image_file import (
     SHIPPED,
+    SIDE,
+    Album,
     album_path,
     find_album,
     read_album,

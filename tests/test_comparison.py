@@ -6,14 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from latentcy.gates.speed import (
-    Comparison,
-    compare,
-    false_alarms,
-    self_check_verdict,
-    speed_verdicts,
-)
-from latentcy.measure.pairing import Pairing, order, time_pairs
+from latentcy.core.comparison import Comparison
+from latentcy.core.pairs import order
+from latentcy.gates.speed import compare, false_alarms, self_check_verdict, speed_verdicts
+from latentcy.measure.pairing import Pairing, time_pairs
 from latentcy.suite.pair_budget import Budget, plan_pairs
 
 

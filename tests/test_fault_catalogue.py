@@ -13,9 +13,9 @@ from catalogue_run import RUNS
 from fixtures.faults import CATALOGUE, injection, listing
 from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
+from latentcy.core.verdict import Verdict
 from latentcy.faults.catalogue import FAULTS, HEALTHY, VARIANTS
 from latentcy.faults.fault import GATES
-from latentcy.gates.latency import Verdict
 from latentcy.pipelines.variants import load_variants
 from latentcy.report.fault_table import (
     CAUGHT,

@@ -15,7 +15,8 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from torch import nn
 from transformers import CLIPConfig
 
-from latentcy.gates.latency import Verdict, image_verdict
+from latentcy.core.verdict import Verdict
+from latentcy.gates.black_images import image_verdict
 from latentcy.measure.diagnosis.investigation import Findings, investigate
 from latentcy.measure.diagnosis.overflow import provoke_overflow
 from latentcy.measure.images.health import ImageHealth, look

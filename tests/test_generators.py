@@ -11,8 +11,8 @@ import torch
 from diffusers import EulerAncestralDiscreteScheduler
 
 import emulated
+from latentcy.core.verdict import FAILED, PASSED
 from latentcy.gates.invariants.generators import generator
-from latentcy.gates.latency import FAILED, PASSED
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
 from latentcy.pipelines.optimizations import recipes

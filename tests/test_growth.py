@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from invariant_cases import assert_failed, assert_said, opened
+from latentcy.core.pairs import Pairs
 from latentcy.gates.invariants.growth import (
     CALLS,
     LEAST_PAIRS,
@@ -21,7 +22,6 @@ from latentcy.gates.invariants.growth import (
     growth_verdict,
     judge_growth,
 )
-from latentcy.measure.pairing import Pairs
 
 FLAT = Growth(
     tensor_bytes=(8,) * CALLS,

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from latentcy.pipelines.models import weights as weights_module
 from latentcy.pipelines.models.catalog import KNOWN, MINIATURE_FOLDER
 from latentcy.pipelines.models.hub import HUB_PARTS
-from latentcy.pipelines.models.weights import Weights
+from latentcy.pipelines.models.weights_source import Weights
 from loopback_hub import LoopbackHub, Repository, files_of
 
 pytestmark = pytest.mark.system

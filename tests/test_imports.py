@@ -13,7 +13,7 @@ import pytest
 from latentcy.__main__ import main
 from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
-from latentcy.gates.latency import FAILED, PASSED, Verdict
+from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.gates.speed import compare
 from latentcy.store.history.imports import read_runs
 from latentcy.store.history.rows import CLIP, LATENCY, MEMORY, RATIO, SPEEDUP, SSIM, RunRows

@@ -28,7 +28,8 @@ from latentcy.pipelines.loading import load_pipeline
 from latentcy.pipelines.models import catalog as models_module
 from latentcy.pipelines.models import weights as weights_module
 from latentcy.pipelines.models.catalog import KNOWN, Model, resolve_model
-from latentcy.pipelines.models.weights import Weights, fetch
+from latentcy.pipelines.models.weights import fetch
+from latentcy.pipelines.models.weights_source import Weights
 from latentcy.pipelines.variants import BUILTIN, Variant
 from tiny import build_tiny
 

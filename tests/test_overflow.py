@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from latentcy.core.errors import LatentcyError
-from latentcy.gates.latency import image_verdict
+from latentcy.gates.black_images import image_verdict
 from latentcy.measure.diagnosis.overflow import provoke_overflow, trace_overflow
 from latentcy.measure.images.health import look
 from latentcy.pipelines.devices.device import find_device

@@ -11,8 +11,8 @@ import torch
 from diffusers.models.attention_processor import SlicedAttnProcessor
 
 import emulated
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.gates.invariants.placement import placement
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
 from latentcy.pipelines.optimizations import recipes

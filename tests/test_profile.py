@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from latentcy.gates.tolerances import CLOSE, COARSE, LOOSE, NEAR, OTHER, bounds
-from latentcy.measure.images.profile import (
+from latentcy.gates.image_quality import (
     GATES,
-    compare,
     distribution_verdict,
     image_distance_verdict,
     local_ssim_verdict,
-    profile,
-    read,
     sharpness_verdict,
     tone_verdict,
 )
+from latentcy.gates.tolerances import CLOSE, COARSE, LOOSE, NEAR, OTHER, bounds
+from latentcy.measure.images.profile import compare, profile, read
 
 COUNT = 16
 LIMITS = bounds(NEAR)

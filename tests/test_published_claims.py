@@ -2,10 +2,10 @@
 
 import pytest
 
+from latentcy.core.comparison import Comparison
 from latentcy.core.costs import Component, Costs
 from latentcy.core.record import Record
 from latentcy.gates.published_claims import Evidence, findings
-from latentcy.gates.speed import Comparison
 
 DEFAULTS = {"convolutions": True, "matrix products": False}
 

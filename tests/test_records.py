@@ -12,7 +12,7 @@ import pytest
 
 from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
-from latentcy.gates.latency import Verdict
+from latentcy.core.verdict import Verdict
 
 NAMES = ("miniature/precision/fp16", "miniature", "precision", "fp16", "half precision", "CPU")
 FULL = Record(

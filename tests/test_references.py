@@ -7,10 +7,11 @@ import torch
 
 from latentcy.core.settings import Settings
 from latentcy.gates.speed import CONFIDENCE
+from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.variants import Variant
 from latentcy.stats.looks import looks_for
-from latentcy.suite.references import Elsewhere, is_compiled
+from latentcy.suite.references import Elsewhere
 from latentcy.suite.run import Run
 from latentcy.suite.timed_case import steady_mean
 from tiny import build_tiny

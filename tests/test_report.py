@@ -18,7 +18,7 @@ from PIL import Image
 
 from latentcy.commands.report import add_commands
 from latentcy.core.errors import LatentcyError
-from latentcy.gates.latency import Verdict
+from latentcy.core.verdict import Verdict
 from latentcy.report.html import LIMIT, write_report
 from latentcy.report.html.image_differences import SHOWN, amplified, differences
 from latentcy.report.html.image_sheets import RUNGS, Encoder, make_sheets, read_tiles

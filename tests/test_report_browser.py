@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from latentcy.gates.latency import Verdict
+from latentcy.core.verdict import Verdict
 from latentcy.report.html import write_report
 from report_run import record, trend, write_images, write_large_run, write_run
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import emulated
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.gates.invariants import repeatability as sameness
 from latentcy.gates.invariants.image_bounds import (
     EXACT,
@@ -23,7 +24,6 @@ from latentcy.gates.invariants.image_bounds import (
     same,
     same_code,
 )
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
 from latentcy.pipelines.models.synthetic import Synthetic

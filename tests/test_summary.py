@@ -6,10 +6,10 @@ import json
 import math
 import shlex
 
+from latentcy.core.comparison import Comparison
 from latentcy.core.record import Record
 from latentcy.core.run_info import About
-from latentcy.gates.latency import Verdict
-from latentcy.gates.speed import Comparison
+from latentcy.core.verdict import Verdict
 from latentcy.report.ci_metrics import bencher_metrics, smaller_is_better
 from latentcy.report.github_annotations import annotations
 from latentcy.report.markdown import summary

@@ -3,7 +3,7 @@
 import math
 
 from latentcy.core.record import Record
-from latentcy.gates.latency import Verdict
+from latentcy.core.verdict import Verdict
 from latentcy.report.terminal import sentence, table
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from latentcy.gates.latency import Tensors, memory_verdict
+from latentcy.gates.memory import Tensors, memory_verdict
 from latentcy.measure.tensor_memory import Alive, peak_tensor_bytes
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import resolve_model

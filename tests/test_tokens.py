@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.gates.prompt_coverage import tokens_verdict
 from latentcy.measure.prompt_coverage import cut, reading, unknown_words
 from latentcy.pipelines.models.catalog import MINIATURE

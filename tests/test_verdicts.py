@@ -7,11 +7,9 @@ from types import SimpleNamespace
 import pytest
 import scipy.stats
 
-from latentcy.gates.latency import (
-    image_verdict,
-    latency_verdict,
-    memory_verdict,
-)
+from latentcy.gates.black_images import image_verdict
+from latentcy.gates.latency import latency_verdict
+from latentcy.gates.memory import memory_verdict
 from latentcy.gates.ssim_and_clip import clip_verdict, ssim_verdict
 from latentcy.measure.images.health import ImageHealth
 from latentcy.stats.prediction_bound import prediction_bound

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from latentcy.core.comparison import Comparison
 from latentcy.core.costs import Costs
 from latentcy.core.errors import LatentcyError
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
-from latentcy.gates.speed import Comparison
-from latentcy.measure.pairing import Pairs
+from latentcy.core.pairs import Pairs
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 
 # 1: the first. 2: pairs, their comparison, the yardstick and the conditions. 3: costs. 4: the
 # quality profile and the counters. 5: what the plan of the run gave the case, and the looks at its

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from latentcy.pipelines.variants import (
-    BUILTIN,
-    EVERY,
-    STACK,
-    Variant,
-    load_variants,
-    merge,
-    select,
-    with_references,
-)
 
 
 @dataclass(frozen=True)
@@ -53,17 +41,3 @@ class Settings:
     record: bool = False
     trace: bool = False
     command: tuple[str, ...] = ()  # the arguments of the command line, to run a case again
-
-
-def chosen_variants(settings: Settings) -> tuple[Variant, ...]:
-    """The variants asked for, with those that they are held against.
-
-    Raises LatentcyError for an unknown name, and for a variants file that is none.
-    """
-    user = load_variants(settings.variants_file) if settings.variants_file else ()
-    every = merge(EVERY, user)
-    chosen: Sequence[Variant] = select(settings.only, (*BUILTIN, *user), STACK)
-    if user and not settings.builtin:
-        own = {variant.id for variant in user}
-        chosen = [variant for variant in chosen if variant.id in own]
-    return with_references(chosen, every)

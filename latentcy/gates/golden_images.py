@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.images.clip import ssim
 from latentcy.store.baselines import changes, versions
+from latentcy.store.golden_image_file import SIDE, Album
 
 if TYPE_CHECKING:
     from latentcy.pipelines.case import Case
@@ -38,51 +38,7 @@ MOST_COLOUR = 0.02  # of 1, in the mean of any channel of any image
 # for, and it is small.
 MUST_AGREE = ("model", "weights", "height", "width", "steps", "scheduler", "guidance_scale")
 
-SIDE = 64  # pixels; the greatest height and width of a thumbnail
 _SSIM_SIDE = 11  # pixels; SSIM's window
-
-
-@dataclass(frozen=True, eq=False)
-class Album:
-    """The images of one case, small, and what they were made with.
-
-    Attributes:
-        case: the case's id.
-        weights: a digest of the parts that ran (`weights_identity`).
-        prompts, seeds: of each image; the noise of image i is that of seeds[i].
-        height, width: of the images that were asked for, in pixels.
-        dtype: of the weights.
-        device: its kind, "cpu", "cuda" or "mps".
-        versions: of python, torch, diffusers, ...
-        thumbnails: uint8 [n, h, w, 3], averaged over areas; h and w are the image's own, at
-            most `SIDE`.
-        colours: float64 [n, 3], mean of each channel before any rounding, nominally 0..1; NaN where
-            an image holds a non-finite value.
-        clip: float64 [n], 0..100; NaN where not scored.
-    """
-
-    case: str
-    model: str
-    weights: str
-    prompts: tuple[str, ...]
-    seeds: tuple[int, ...]
-    steps: int
-    scheduler: str
-    guidance_scale: float
-    height: int
-    width: int
-    dtype: str
-    device: str
-    versions: Mapping[str, str]
-    thumbnails: np.ndarray
-    colours: np.ndarray
-    clip: np.ndarray
-
-    @property
-    def images(self) -> dict[tuple[str, int], int]:
-        """The place of each image, by its prompt and seed."""
-        pairs = zip(self.prompts, self.seeds, strict=True)
-        return {pair: place for place, pair in enumerate(pairs)}
 
 
 def album_of(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from latentcy.gates.latency import Verdict, image_verdict
+from latentcy.core.verdict import Verdict
+from latentcy.gates.black_images import image_verdict
 from latentcy.measure.diagnosis.investigation import investigate
 from latentcy.measure.diagnosis.overflow import provoke_overflow
 from latentcy.measure.images.health import look

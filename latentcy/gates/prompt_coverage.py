@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.prompt_coverage import Cut, count, cut, reading, unknown_words
 
 GATE = "tokens"

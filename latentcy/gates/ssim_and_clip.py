@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
 from latentcy.stats.noninferiority import non_inferior
 
 if TYPE_CHECKING:

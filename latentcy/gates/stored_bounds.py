@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from latentcy.stats.prediction_bound import prediction_bound
-from latentcy.store.baselines import StoredBaseline, StoredRun, changes, is_seconds
+from latentcy.store.baselines import StoredBaseline, StoredRun, changes, differences, is_seconds
 
 # From how many past runs on their own spread sets the bound, and how sure that bound is.
 ENOUGH_RUNS = 10
@@ -151,3 +151,16 @@ def _when(runs: Sequence[StoredRun]) -> str:
 
 def _day(run: StoredRun) -> str:
     return run.recorded[:10]
+
+
+NONE_STORED = "no baseline is stored for it on this device (--benchmark-record stores one)"
+
+
+def why_unlike(
+    stored: StoredBaseline, fingerprint: Mapping[str, str] | None, *, leaving: Sequence[str] = ()
+) -> str | None:
+    """Why the stored runs cannot be compared with this measurement; None where they can."""
+    if fingerprint is None:
+        return None
+    unlike = differences(stored.fingerprint, fingerprint, leaving=leaving)
+    return f"the stored baseline is of something else ({'; '.join(unlike)})" if unlike else None

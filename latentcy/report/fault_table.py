@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from latentcy.core.record import Record
-from latentcy.gates.latency import FAILED
+from latentcy.core.verdict import FAILED
 
 CAUGHT, WRONG, MISSED, NOT_RUN = "caught", "wrong reason", "MISSED", "not run"
 WIDTH = 100

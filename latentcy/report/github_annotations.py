@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentcy.core.record import Record
-from latentcy.gates.latency import FAILED
+from latentcy.core.verdict import FAILED
 
 
 def annotations(records: Sequence[Record]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from latentcy.core.record import SKIPPED, Record
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.report.reproduce import reproduce
 from latentcy.report.terminal import sentence, shown_bytes, shown_seconds
 from latentcy.store.results import RunFile

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from latentcy.core.record import SKIPPED, Record
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 
 WIDTH = 100
 

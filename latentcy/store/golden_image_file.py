@@ -8,6 +8,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 
 from latentcy.core.errors import LatentcyError
 from latentcy.core.files import write_whole
-from latentcy.gates.golden_images import SIDE, Album
 from latentcy.store.baselines import baseline_path
 
 SHIPPED = Path(__file__).parents[2] / "baselines"
@@ -151,3 +151,49 @@ def _checked(album: Album) -> Album:
     if not np.isfinite(album.colours).all():
         raise ValueError("an image holds a non-finite value")
     return album
+
+
+SIDE = 64  # pixels; the greatest height and width of a thumbnail
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """The images of one case, small, and what they were made with.
+
+    Attributes:
+        case: the case's id.
+        weights: a digest of the parts that ran (`weights_identity`).
+        prompts, seeds: of each image; the noise of image i is that of seeds[i].
+        height, width: of the images that were asked for, in pixels.
+        dtype: of the weights.
+        device: its kind, "cpu", "cuda" or "mps".
+        versions: of python, torch, diffusers, ...
+        thumbnails: uint8 [n, h, w, 3], averaged over areas; h and w are the image's own, at
+            most `SIDE`.
+        colours: float64 [n, 3], mean of each channel before any rounding, nominally 0..1; NaN where
+            an image holds a non-finite value.
+        clip: float64 [n], 0..100; NaN where not scored.
+    """
+
+    case: str
+    model: str
+    weights: str
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    scheduler: str
+    guidance_scale: float
+    height: int
+    width: int
+    dtype: str
+    device: str
+    versions: Mapping[str, str]
+    thumbnails: np.ndarray
+    colours: np.ndarray
+    clip: np.ndarray
+
+    @property
+    def images(self) -> dict[tuple[str, int], int]:
+        """The place of each image, by its prompt and seed."""
+        pairs = zip(self.prompts, self.seeds, strict=True)
+        return {pair: place for place, pair in enumerate(pairs)}

@@ -7,8 +7,8 @@ import time
 
 import torch
 
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
 from latentcy.gates.invariants.leaks import Snapshot, leak_verdict
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, Verdict
 from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device, free
 from latentcy.pipelines.models.catalog import Model

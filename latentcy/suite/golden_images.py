@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from latentcy.core.settings import Settings
-from latentcy.gates.golden_images import Album, album_of, compare
-from latentcy.gates.latency import FAILED, PASSED, Verdict
+from latentcy.core.verdict import FAILED, PASSED, Verdict
+from latentcy.gates.golden_images import album_of, compare
 from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.models.fingerprint import weights_identity
-from latentcy.store.golden_image_file import album_path, find_album, write_album
+from latentcy.store.golden_image_file import Album, album_path, find_album, write_album
 from latentcy.suite.observations import Gallery, Observation
 
 

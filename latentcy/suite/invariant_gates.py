@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from latentcy.core.settings import Settings
+from latentcy.core.verdict import INCONCLUSIVE, Verdict
 from latentcy.gates.invariants import generators, placement
 from latentcy.gates.invariants import repeatability as sameness
 from latentcy.gates.invariants.dtypes import dtype_verdict
@@ -22,8 +23,8 @@ from latentcy.gates.invariants.operators import (
 )
 from latentcy.gates.invariants.schedule import schedule_verdict
 from latentcy.gates.invariants.switches import switches_verdict
-from latentcy.gates.latency import INCONCLUSIVE, Verdict
 from latentcy.pipelines.case import Case
+from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.sampler import Sampler, untimed
@@ -32,7 +33,7 @@ from latentcy.remote.environment import OtherEnvironment
 from latentcy.store.baseline_store import Shelf
 from latentcy.suite.active_pipeline import Loaded
 from latentcy.suite.recorder import Ledger
-from latentcy.suite.references import is_compiled, open_there, spec
+from latentcy.suite.references import open_there, spec
 from latentcy.suite.run_time import RunTime
 
 # Each draws a few images in so many steps at most, and needs one loaded sampler.

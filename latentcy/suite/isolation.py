@@ -14,7 +14,7 @@ from typing import IO
 
 from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
-from latentcy.gates.latency import FAILED, Verdict
+from latentcy.core.verdict import FAILED, Verdict
 from latentcy.pipelines.case import Case
 from latentcy.store.results import read_run
 from latentcy.suite.fork_server import ForkServer

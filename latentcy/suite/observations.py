@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentcy.core.errors import LatentcyError
-from latentcy.gates.latency import Verdict, image_verdict
+from latentcy.core.verdict import Verdict
+from latentcy.gates.black_images import image_verdict
 from latentcy.measure.diagnosis.investigation import investigate
 from latentcy.measure.images.clip import ClipScorer
 from latentcy.measure.images.health import look

@@ -9,7 +9,8 @@ import numpy as np
 
 from latentcy.core.errors import LatentcyError
 from latentcy.core.quality_limits import promise_of
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
+from latentcy.gates import image_quality
 from latentcy.gates.prompt_coverage import tokens_verdict
 from latentcy.gates.ssim_and_clip import clip_verdict, ssim_verdict
 from latentcy.gates.tolerances import bounds, kind_of
@@ -35,11 +36,11 @@ ELSEWHERE = Quality(
 
 # What a profile is judged by, besides its mean SSIM and CLIP; None where a limit does not apply.
 PROFILED: dict[str, Callable[..., Verdict | None]] = {
-    "local SSIM": profile.local_ssim_verdict,
-    "tone": profile.tone_verdict,
-    "sharpness": profile.sharpness_verdict,
-    "image distance": profile.image_distance_verdict,
-    "distribution": profile.distribution_verdict,
+    "local SSIM": image_quality.local_ssim_verdict,
+    "tone": image_quality.tone_verdict,
+    "sharpness": image_quality.sharpness_verdict,
+    "image distance": image_quality.image_distance_verdict,
+    "distribution": image_quality.distribution_verdict,
 }
 
 

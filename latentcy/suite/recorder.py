@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from latentcy.core.record import Record
-from latentcy.gates.latency import INCONCLUSIVE, Verdict
+from latentcy.core.verdict import INCONCLUSIVE, Verdict
 from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import torch
 
 from latentcy.core.settings import Settings
 from latentcy.pipelines import time_spent as spent
 from latentcy.pipelines.case import Case
+from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.sampler import Sampler
@@ -251,13 +251,3 @@ def open_there(
 def spec(device: Device) -> str:
     """The device as --device names it."""
     return f"cuda:{device.index}" if device.kind == "cuda" else device.kind
-
-
-def is_compiled(pipeline: Any) -> bool:
-    """Whether a module of the pipeline has been given to torch.compile, whole or in part."""
-    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    return any(
-        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-        for part in parts
-        for module in part.modules()
-    )

@@ -9,15 +9,10 @@ from pathlib import Path
 
 from latentcy.core.record import Record
 from latentcy.core.run_info import about_now
-from latentcy.core.settings import Settings, chosen_variants
-from latentcy.gates.latency import (
-    FAILED,
-    INCONCLUSIVE,
-    Tensors,
-    Verdict,
-    latency_verdict,
-    memory_verdict,
-)
+from latentcy.core.settings import Settings
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
+from latentcy.gates.latency import latency_verdict
+from latentcy.gates.memory import Tensors, memory_verdict
 from latentcy.gates.published_claims import Evidence, Finding, findings
 from latentcy.measure.tensor_memory import peak_tensor_bytes
 from latentcy.pipelines import time_spent as spent
@@ -40,8 +35,9 @@ from latentcy.suite.recorder import Ledger
 from latentcy.suite.references import Itself, OtherPlace, OtherVariants, References
 from latentcy.suite.run_plan import TIMED_GATES, ImagePlan
 from latentcy.suite.run_time import MINUTES, RunTime
+from latentcy.suite.selection import chosen_cases, chosen_variants
 from latentcy.suite.speed_gates import Speed
-from latentcy.suite.target import chosen_cases, download_parts, find_place
+from latentcy.suite.target import download_parts, find_place
 
 NO_END = "it was ended before it could say how far it came"
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from latentcy.core.comparison import Comparison
+from latentcy.core.pairs import Pairs
 from latentcy.core.record import Record
 from latentcy.core.settings import Settings
-from latentcy.gates.latency import Verdict
-from latentcy.gates.speed import (
-    Comparison,
-    compare,
-    false_alarms,
-    self_check_verdict,
-    speed_verdicts,
-)
-from latentcy.measure.pairing import Pairs
+from latentcy.core.verdict import Verdict
+from latentcy.gates.speed import compare, false_alarms, self_check_verdict, speed_verdicts
 from latentcy.pipelines.case import Case
 from latentcy.stats.paired_tests import proportion
 from latentcy.suite.recorder import Ledger

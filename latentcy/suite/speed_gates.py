@@ -13,16 +13,17 @@ import numpy as np
 
 from latentcy.core.costs import Calls, Costs
 from latentcy.core.errors import LatentcyError
+from latentcy.core.pairs import Pairs
 from latentcy.core.record import Record
 from latentcy.core.settings import Settings
+from latentcy.core.verdict import Verdict
 from latentcy.gates.invariants.growth import climbing_verdict
-from latentcy.gates.latency import Verdict
 from latentcy.gates.speed import CONFIDENCE, compare, is_decided
 from latentcy.measure.architecture_flops import unet_calls
 from latentcy.measure.components import components
 from latentcy.measure.flops import count_flops
 from latentcy.measure.machine_speed import Yardstick
-from latentcy.measure.pairing import Pairing, Pairs, time_pairs
+from latentcy.measure.pairing import Pairing, time_pairs
 from latentcy.measure.peak_flops import Peaks
 from latentcy.measure.profiler_trace import write_trace
 from latentcy.measure.tensor_memory import peak_tensor_bytes

@@ -1,4 +1,4 @@
-"""Where a run takes place, and which of its cases are run here."""
+"""Where a run takes place: the device and the model, and why that model."""
 
 from __future__ import annotations
 
@@ -10,32 +10,12 @@ import torch
 
 from latentcy.core.errors import LatentcyError
 from latentcy.core.settings import Settings
-from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device, find_device
 from latentcy.pipelines.models.catalog import Model, resolve_model
 from latentcy.pipelines.models.weights import fetch
 from latentcy.pipelines.variants import Variant
 
 SMALL = 64  # pixels: a model of this size is too small for several threads
-
-
-def chosen_cases(cases: Sequence[Case], settings: Settings) -> tuple[Case, ...]:
-    """The cases that this process has to run; the others are there to be references.
-
-    Raises LatentcyError where there are none.
-    """
-    number, shards = settings.shard
-    mine = cases[number - 1 :: shards]
-    if settings.case:
-        mine = tuple(case for case in cases if case.variant.id == settings.case)
-    if mine:
-        return tuple(mine)
-    what = f"--case {settings.case}" if settings.case else f"--shard {number}/{shards}"
-    raise LatentcyError(
-        found=f"no case for {what} among {len(cases)}",
-        expected="one of " + ", ".join(case.variant.id for case in cases),
-        do="correct it, or have fewer shards",
-    )
 
 
 def find_place(settings: Settings) -> tuple[Device, Model, str]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentcy.gates.latency import FAILED, PASSED, Verdict
+from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.measure.flops import plainly
 from latentcy.measure.step_probe import decoder_entrance
 from latentcy.pipelines.models.weights import WEIGHTED_PARTS

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from latentcy.core.verdict import Verdict
 from latentcy.gates.invariants.image_bounds import (
     Finding,
     another,
@@ -26,7 +27,6 @@ from latentcy.gates.invariants.image_bounds import (
     same,
     same_code,
 )
-from latentcy.gates.latency import Verdict
 from latentcy.measure.short_generations import (
     SEEDS,
     STEPS,

@@ -12,10 +12,10 @@ import torch
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.core.pairs import Pairs
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.flops import plainly
 from latentcy.measure.heap import Heap, silence
-from latentcy.measure.pairing import Pairs
 from latentcy.pipelines.devices.device import synchronize
 from latentcy.pipelines.models.weights import WEIGHTED_PARTS
 from latentcy.pipelines.sampler import Sampler

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.images.health import ALIKE_SHARE
 from latentcy.pipelines.sampler import Sampler
 

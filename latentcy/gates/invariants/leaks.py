@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from latentcy.gates.latency import FAILED, PASSED, Verdict
+from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.measure.pipeline_state import parts_state
 from latentcy.pipelines.devices import global_switches as flags
 from latentcy.pipelines.devices.device import tf32_switches

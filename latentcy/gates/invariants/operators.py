@@ -10,7 +10,7 @@ from typing import Any
 import diffusers
 import torch
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.flops import plainly
 from latentcy.measure.operator_counts import Operators, Reads, Tally, reported_waits
 from latentcy.pipelines.devices.device import Device

@@ -11,12 +11,12 @@ import numpy as np
 from torch import nn
 
 from latentcy.core.errors import LatentcyError
+from latentcy.core.verdict import Verdict
 from latentcy.gates.invariants.image_bounds import Finding, concluded, rounding, same, same_code
-from latentcy.gates.latency import Verdict
 from latentcy.measure.short_generations import SEEDS, STEPS, batch_limit, brief, draw, prompts
+from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import is_out_of_memory
 from latentcy.pipelines.sampler import Sampler
-from latentcy.suite.references import is_compiled
 
 Opener = Callable[[], Sampler]
 """Loads a further sampler of the same case."""

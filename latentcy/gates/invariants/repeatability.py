@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from latentcy.core.verdict import INCONCLUSIVE, Verdict
 from latentcy.gates.invariants.image_bounds import (
     Finding,
     another,
@@ -21,7 +22,6 @@ from latentcy.gates.invariants.image_bounds import (
     same,
     same_code,
 )
-from latentcy.gates.latency import INCONCLUSIVE, Verdict
 from latentcy.measure.short_generations import (
     SEEDS,
     STEPS,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.gates.invariants.solver_formulas import DDIM, PNDM, alphas, stated_config
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.short_generations import with_steps
 from latentcy.measure.step_probe import Watched, as_array, watch
 from latentcy.pipelines import loading

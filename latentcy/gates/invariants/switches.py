@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.gates.invariants.leaks import Snapshot, differences, joined, leak_verdict
-from latentcy.gates.latency import FAILED, PASSED, Verdict
 from latentcy.measure.flops import plainly
 from latentcy.measure.pipeline_state import lora_layers, offloaded
 from latentcy.pipelines.devices.device import tf32_switches

@@ -12,7 +12,8 @@ from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.hub import HUB_PARTS
 from latentcy.pipelines.models.synthetic import Synthetic
-from latentcy.pipelines.models.weights import Weights, check_pipeline, fetch, read_json
+from latentcy.pipelines.models.weights import check_pipeline, fetch, read_json
+from latentcy.pipelines.models.weights_source import Weights
 from latentcy.pipelines.variants import Variant
 
 

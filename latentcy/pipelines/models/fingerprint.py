@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from latentcy.pipelines.models.catalog import Model
-from latentcy.pipelines.models.weights import Weights, fetch
+from latentcy.pipelines.models.weights import fetch
+from latentcy.pipelines.models.weights_source import Weights
 from latentcy.pipelines.variants import Variant
 
 _BLOCK = 2**16  # bytes

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from latentcy.core.errors import LatentcyError
-from latentcy.pipelines.models.hub import hub_error
+from latentcy.pipelines.models.hub_errors import hub_error
+from latentcy.pipelines.models.weights_source import Weights
 
 WEIGHTED_PARTS = ("unet", "vae", "text_encoder")
 PARTS = (*WEIGHTED_PARTS, "tokenizer", "scheduler")
@@ -21,21 +21,6 @@ _WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 # Exactly these names, so that neither pickles nor fp16 and non-EMA copies are downloaded.
 _WANTED = ("*.json", "*.txt", "*model.safetensors", "*model-?????-of-?????.safetensors")
 _UNWANTED = ("safety_checker/*", "feature_extractor/*", "image_encoder/*")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One set of weights: a folder or a hub id, a hub revision, a folder inside it."""
-
-    location: str
-    revision: str | None = None
-    subfolder: str | None = None
-
-    def __str__(self) -> str:
-        """The location, then @revision and /subfolder where they are given."""
-        revision = f"@{self.revision}" if self.revision else ""
-        subfolder = f"/{self.subfolder}" if self.subfolder else ""
-        return f"{self.location}{revision}{subfolder}"
 
 
 def fetch(weights: Weights, *, download: bool = True) -> Path:

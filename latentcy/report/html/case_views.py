@@ -8,7 +8,7 @@ from typing import Any
 
 from latentcy.core.metrics import BY_NAME
 from latentcy.core.record import SKIPPED, Record
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED, Verdict
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.report.html.run_view import Shown, figure, profile, run_again
 from latentcy.report.html.wording import NONE, clip, number, seconds, size, sound
 

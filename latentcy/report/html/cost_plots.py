@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from latentcy.core.costs import STAGES
 from latentcy.core.record import Record
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.report.html.plot import (
     BLUE,
     COLOURS,

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from latentcy.core.record import Record
-from latentcy.gates.latency import FAILED
+from latentcy.core.verdict import FAILED
 from latentcy.report.html.image_sheets import Encoder, Tiles, fit, label, open_image
 
 SHOWN = 3  # prompts of a failed case

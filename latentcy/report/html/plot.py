@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.report.html.wording import for_plot, short
 
 # Roles, of which style.css holds the colours for each theme (Okabe and Ito's palette).

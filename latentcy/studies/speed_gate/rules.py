@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as distributions
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE
+from latentcy.core.verdict import FAILED, INCONCLUSIVE
 from latentcy.gates.speed import compare, speed_verdicts
 from latentcy.stats.paired_tests import hodges_lehmann, log_ratios, proportion
 from latentcy.studies.speed_gate.trials import Trial

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from latentcy.gates.latency import FAILED, INCONCLUSIVE, PASSED
+from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.gates.speed import CONFIDENCE, compare, is_decided, speed_verdicts
 from latentcy.stats.looks import Looks, looks_for
 

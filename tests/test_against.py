@@ -49,7 +49,7 @@ import signal
 import sys
 import time
 
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 
 
 def on_call(number, act):
@@ -96,7 +96,7 @@ import os
 import sys
 import threading
 
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 
 def look_around(pipeline):
     only_here = {"execnet", "pytest", "torchmetrics", "latentcy.gates", "latentcy.suite.run"}

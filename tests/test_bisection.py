@@ -20,7 +20,7 @@ TURNED = 2  # of the commits 1 to 3
 
 VARIANTS = textwrap.dedent(
     """
-    from latentcy.pipelines.variants import Variant
+    from latentcy import Variant
 
     def prepare(pipeline):
         decode = pipeline.vae.decode

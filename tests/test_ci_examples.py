@@ -38,7 +38,7 @@ py-modules = ["mypipe"]
 """
 VARIANTS = """
 import mypipe
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 
 SHORT = {"reference": "own", "ssim_reference": "own", "steps": 4}
 VARIANTS = [

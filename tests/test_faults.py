@@ -14,7 +14,7 @@ pytestmark = pytest.mark.system
 FAULTS = textwrap.dedent(
     """
     import torch
-    from latentcy.pipelines.variants import Quality, Tolerance, Variant
+    from latentcy import Quality, Tolerance, Variant
 
     KEPT = Quality(ssim=Tolerance(0.95, "same weights, same noise"),
                    clip_drop=Tolerance(0.02, "same weights, same noise"))

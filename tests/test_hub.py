@@ -57,7 +57,7 @@ import torch
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.loading import load_pipeline
 from latentcy.pipelines.models.catalog import MINIATURE, resolve_model
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 
 torch.set_num_threads(1)
 device = find_device("cpu")

@@ -29,7 +29,7 @@ VARIANTS = textwrap.dedent(
     import ctypes
     import time
     import torch
-    from latentcy.pipelines.variants import Variant
+    from latentcy import Variant
 
     def exhaust(pipeline):
         forward = pipeline.unet.forward

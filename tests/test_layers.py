@@ -24,11 +24,15 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS, 1) for room in rooms}
 # Rooms that a laptop can open: a report is built and a history read without torch.
 WITHOUT_TORCH = ("core", "stats", "report", "store.history", "commands")
 
+KEPT_FOR_USERS = ("latentcy.generate", "latentcy.generate.variants")  # an old import path
+
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for folder in ("latentcy", "fixtures", "perf_tests")
     for file in sorted((ROOT / folder).rglob("*.py"))
 }
+for _module in KEPT_FOR_USERS:
+    del MODULES[_module]
 
 
 def room_of(module: str) -> str:

@@ -42,8 +42,7 @@ def test_an_unknown_variant_names_the_nearest(pytester):
         ("VARIANTS = []", "empty VARIANTS"),
         ("def broken(:", "SyntaxError"),
         (
-            "from latentcy.pipelines.variants import Variant\n"
-            "VARIANTS = [Variant('fp16', 'Once more.')]",
+            "from latentcy import Variant\nVARIANTS = [Variant('fp16', 'Once more.')]",
             "two variants with the id precision/fp16",
         ),
     ],

@@ -22,7 +22,7 @@ from tiny import build_tiny
 from whole_run import assert_message, assert_no_traceback, benchmark_process
 
 BADLY = (
-    "from latentcy.pipelines.variants import Variant\n"
+    "from latentcy import Variant\n"
     "def prepare(pipeline):\n"
     "    decode = pipeline.vae.decode\n"
     "    pipeline.vae.decode = lambda *a, **k: tuple(0 * one - 1 for one in decode(*a, **k))\n"

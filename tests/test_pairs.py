@@ -23,7 +23,7 @@ VARIANTS = textwrap.dedent(
     import sys
     import time
 
-    from latentcy.pipelines.variants import Variant
+    from latentcy import Variant
 
     def slow_down(pipeline):
         forward = pipeline.unet.forward

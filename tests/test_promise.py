@@ -19,7 +19,7 @@ from whole_run import benchmark
 
 VARIANTS = textwrap.dedent(
     """
-    from latentcy.pipelines.variants import Quality, Variant
+    from latentcy import Quality, Variant
 
     def mirror(pipeline):
         decode = pipeline.vae.decode

@@ -48,7 +48,7 @@ def time_case(run, name):
 
 
 BROKEN_REFERENCE = """
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 
 def run_out(pipeline):
     def fail(*arguments, **settings):
@@ -74,7 +74,7 @@ def test_a_reference_that_does_not_fit_leaves_the_case_timed_alone_and_the_gate_
 
 
 UNPROMISED = """
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 SHORT = {"reference": "short", "ssim_reference": "short", "steps": 4}
 VARIANTS = [
     Variant("short", "Four steps.", **SHORT),
@@ -98,7 +98,7 @@ def test_a_case_that_promises_no_speed_here_is_timed_alone_unless_a_number_is_as
 
 
 SEVERAL = """
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 SHORT = {"reference": "first", "ssim_reference": "first", "steps": 4}
 VARIANTS = [Variant("first", "Four steps.", **SHORT)]
 VARIANTS += [Variant(f"same-{each}", "Nothing.", **SHORT) for each in range(3)]
@@ -117,7 +117,7 @@ def test_a_part_of_a_run_looks_as_the_whole_run_does(tiny, tmp_path, part):
 
 COMPILED = """
 import torch
-from latentcy.pipelines.variants import Variant
+from latentcy import Variant
 
 def compile_unet(pipeline):
     pipeline.unet = torch.compile(pipeline.unet, backend="eager")
@@ -160,7 +160,7 @@ def test_what_was_timed_before_an_error_is_kept_and_not_judged(tiny, tmp_path):
     run = a_run(
         tiny,
         tmp_path,
-        "from latentcy.pipelines.variants import Variant\n"
+        "from latentcy import Variant\n"
         "SHORT = {'reference': 'first', 'steps': 4}\n"
         "VARIANTS = [Variant('first', '', **SHORT), Variant('own', 'Nothing.', **SHORT)]",
     )

@@ -181,7 +181,7 @@ def test_a_process_of_its_own_gives_the_same_image_unless_it_hangs_on_the_hash_s
 ) -> None:
     file = tmp_path / "variants.py"
     file.write_text(
-        "from latentcy.pipelines.variants import Variant\n"
+        "from latentcy import Variant\n"
         "def prepare(pipeline):\n"
         "    pipeline.unet.conv_out.bias.data += hash('a string') % 1000 / 1e4\n"
         "VARIANTS = [Variant('hashed', 'c', prepare=prepare), Variant('sound', 'c')]\n"

@@ -50,10 +50,10 @@ def test_every_stage_runs_and_the_parts_load_as_a_pipeline(tmp_path, capsys):
     said = capsys.readouterr().out
     assert all(f"stage {stage}" in said for stage in STAGES)
 
+    from latentcy import Variant
     from latentcy.pipelines.devices.device import find_device
     from latentcy.pipelines.loading import load_pipeline
     from latentcy.pipelines.models.catalog import resolve_model
-    from latentcy.pipelines.variants import Variant
 
     device = find_device("cpu")
     model, _ = resolve_model(str(tmp_path / "out"), device)

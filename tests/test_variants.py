@@ -31,7 +31,7 @@ AMPERE = Device(kind="cuda", index=0, name="A100", slug="a100", capability=(8, 0
 HOPPER = Device(kind="cuda", index=0, name="H100", slug="h100", capability=(9, 0))
 RADEON = Device(kind="cuda", index=0, name="MI300", slug="mi300")
 BY_ID = {each.id: each for each in EVERY}
-IMPORT = "from latentcy.pipelines.variants import Variant\n"
+IMPORT = "from latentcy import Variant\n"
 
 
 def write(tmp_path: Path, text: str) -> Path:

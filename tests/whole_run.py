@@ -42,7 +42,7 @@ def short_variants(folder: Path, more: str = "") -> str:
     """Options for two variants of a few steps and `more` of them, Python that adds to VARIANTS."""
     file = folder / "short.py"
     file.write_text(
-        "from latentcy.pipelines.variants import Variant\n"
+        "from latentcy import Variant\n"
         "SHORT = {'reference': 'short', 'ssim_reference': 'short', 'steps': 4}\n"
         "VARIANTS = [Variant('short', 'Four steps.', **SHORT),\n"
         "            Variant('other', 'The same.', **SHORT)]\n" + more

@@ -18,7 +18,7 @@ def load_variants(path: str | Path) -> tuple[Variant, ...]:
     line), or where VARIANTS is missing, empty, holds anything else, or holds one id twice.
     """
     path = Path(path)
-    expected = "a Python file that defines VARIANTS, a list of latentcy.pipelines.variants.Variant"
+    expected = "a Python file that defines VARIANTS, a list of latentcy.Variant"
     if not path.is_file():
         found, do = f"no file {path}", "check the path given to --variants"
         raise LatentcyError(found=found, expected=expected, do=do)

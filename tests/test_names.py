@@ -1,0 +1,43 @@
+"""What users import: by the package's own name, and by the old path for one release."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import latentcy
+from latentcy.pipelines import variants
+from latentcy.pipelines.variants import load_variants
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", latentcy.__all__)
+def test_what_a_variants_file_needs_is_in_the_package(name):
+    assert getattr(latentcy, name) is getattr(variants, name)
+    assert name in dir(latentcy)
+
+
+def test_the_package_has_no_other_names():
+    with pytest.raises(AttributeError, match="no attribute 'Varient'"):
+        latentcy.Varient  # noqa: B018
+
+
+def test_the_package_imports_without_torch():
+    code = "import latentcy, sys; assert not {'torch', 'diffusers', 'numpy'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_variants_file_of_old_imports_works_and_names_the_new(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from latentcy.generate.variants import Needs, Quality, Tolerance, Variant\n"
+        "VARIANTS = [Variant('mine', 'Nothing.', needs=Needs())]\n"
+    )
+    sys.modules.pop("latentcy.generate.variants", None)
+    with pytest.warns(DeprecationWarning, match="is now latentcy: from latentcy import Variant"):
+        (mine,) = load_variants(file)
+    assert type(mine) is latentcy.Variant

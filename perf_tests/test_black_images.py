@@ -3,7 +3,7 @@
 
 def test_no_image_is_black(case, run, promise):
     """Latents and raw decoder output are looked at, not only pixels."""
-    promise(run.likeness.images(case))
+    promise(run.quality.images(case))
 
 
 def test_an_overflow_would_be_seen(control):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, Peak
+from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, PeakFlops
 from latentcy.core.pairs import Pairs, order
 from latentcy.core.record import Record
 from latentcy.core.verdict import Verdict
@@ -79,7 +79,7 @@ def record(index: int, *, failed: bool = False, pairs: int = 20, **changed: Any)
             Calls(3.1, seconds * 1.4, seconds),
             stages,
             Flops(10**10, 1.6e12, 2 * 10**12, 50),
-            Peak("float16", False, 7e14, 8192),
+            PeakFlops("float16", False, 7e14, 8192),
             Memory(2 * 2**30, 3 * 2**30, 2**30, 2**30, None),
             (Component("unet", 860_000_000, 1_720_000_000, ("float16",)),),
         ),

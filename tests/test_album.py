@@ -26,7 +26,7 @@ from latentcy.pipelines.workload import workload
 from latentcy.store.golden_image_file import (
     SHIPPED,
     SIDE,
-    Album,
+    GoldenImageSet,
     album_path,
     find_album,
     read_album,
@@ -409,7 +409,7 @@ def _album(
     prompts: tuple[str, ...] | None = None,
     seeds: tuple[int, ...] | None = None,
     **changed: Any,
-) -> Album:
+) -> GoldenImageSet:
     album = album_of(
         _case(DISTILLED),
         model=MINIATURE,
@@ -423,13 +423,15 @@ def _album(
     return replace(album, **changed)
 
 
-def _stored(variant: Variant) -> Album:
+def _stored(variant: Variant) -> GoldenImageSet:
     album = find_album(Path("no-such-folder"), "miniature", variant.group, variant.name)
     assert album is not None
     return album
 
 
-def _drawn(variant: Variant, *, images: int, batch: int = 4, first_seed: int = 2023) -> Album:
+def _drawn(
+    variant: Variant, *, images: int, batch: int = 4, first_seed: int = 2023
+) -> GoldenImageSet:
     case = _case(variant)
     prompts = chosen_prompts(MINIATURE, None, images).prompts
     seeds = range(first_seed, first_seed + images)

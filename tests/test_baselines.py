@@ -13,7 +13,7 @@ import torch
 from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
 from latentcy.core.settings import Settings
-from latentcy.store.baseline_store import Shelf
+from latentcy.store.baseline_store import BaselineStore
 from latentcy.store.baselines import (
     KEPT_RUNS,
     MUST_AGREE,
@@ -282,12 +282,14 @@ def test_what_no_clock_gives_is_no_time(value):
 
 
 class Bench:
-    """A shelf in a folder of its own, and one case that it holds."""
+    """A store in a folder of its own, and one case that it holds."""
 
     def __init__(self, root, **settings):
         settings = replace(Settings(), baselines=root, **settings)
         environment = {"torch": "2.13.0", "os": "Linux"}
-        self.shelf = Shelf(settings, DEVICE, MODEL, environment, identify=lambda *_: "local:1f")
+        self.baseline_store = BaselineStore(
+            settings, DEVICE, MODEL, environment, identify=lambda *_: "local:1f"
+        )
         variant = SimpleNamespace(group="precision", name="fp16")
         self.case = SimpleNamespace(id="mine/precision/fp16", variant=variant, workload=WORKLOAD)
         self.path = root / "gpu" / "mine" / "precision-fp16.json"
@@ -295,14 +297,14 @@ class Bench:
     def store(self, seconds=0.5, **changed):
         record = Record(self.case.id, "mine", "precision", "fp16", "", "A GPU", seconds=seconds)
         record = replace(record, **{"rounds": (seconds, seconds), "peak_bytes": 7} | changed)
-        return self.shelf.store(self.case, record, yardstick_seconds=0.03)
+        return self.baseline_store.store(self.case, record, yardstick_seconds=0.03)
 
 
 def test_a_shelf_stores_run_behind_run(tmp_path):
     bench = Bench(tmp_path)
     assert bench.store(0.5).anew == "none was stored"
     assert bench.store(0.6).anew is None
-    stored = bench.shelf.stored(bench.case)
+    stored = bench.baseline_store.stored(bench.case)
     assert [run.seconds for run in stored.runs] == [0.5, 0.6]
     assert stored.newest.yardstick_seconds == 0.03
     assert stored.newest.versions == {"torch": "2.13.0"}
@@ -313,9 +315,9 @@ def test_a_shelf_that_records_replaces_what_cannot_be_read_and_says_so(tmp_path)
     bench = Bench(tmp_path, record=True)
     bench.path.parent.mkdir(parents=True)
     bench.path.write_text('{"schema": 1}')
-    assert bench.shelf.stored(bench.case) is None
+    assert bench.baseline_store.stored(bench.case) is None
     assert "has schema 1" in bench.store().anew
-    assert len(bench.shelf.stored(bench.case).runs) == 1
+    assert len(bench.baseline_store.stored(bench.case).runs) == 1
 
 
 def test_a_file_of_another_case_is_refused(tmp_path):
@@ -324,7 +326,7 @@ def test_a_file_of_another_case_is_refused(tmp_path):
     data = json.loads(bench.path.read_text())
     bench.path.write_text(json.dumps({**data, "case": "mine/precision/bf16"}))
     with pytest.raises(LatentcyError, match="is of the case mine/precision/bf16"):
-        bench.shelf.stored(bench.case)
+        bench.baseline_store.stored(bench.case)
 
 
 @pytest.mark.parametrize("rounds", [(0.0, 0.0), (0.5, float("nan"))])

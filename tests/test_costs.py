@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, Peak, share
+from latentcy.core.costs import Calls, Component, Costs, Flops, Memory, PeakFlops, share
 from latentcy.core.record import _to_json
 from latentcy.report.costs_table import components_table, costs_table
 
@@ -18,7 +18,7 @@ COSTS = Costs(
     calls=Calls(load_seconds=12.3, first_seconds=60.5, warm_seconds=0.5),
     stages={"text_encoding": 0.01, "denoising": 0.4, "decoding": 0.02},
     flops=Flops(13_000_000_000, 1.6e12, 2_515_000_000_000, 50, ("decoding: from elsewhere",)),
-    peak=Peak("float16", False, 8e14, 8192),
+    peak=PeakFlops("float16", False, 8e14, 8192),
     memory=Memory(3 * 2**30, 4 * 2**30, 2 * 2**30, 4 * 2**30, 2**30),
     components=(Component("unet", 859_520_964, 1_719_041_928, ("float16",)),),
 )
@@ -26,7 +26,7 @@ UNKNOWN = replace(
     COSTS,
     calls=Calls(math.nan, math.inf, None),
     stages={"text_encoding": math.nan, "denoising": 0.0},
-    peak=Peak("float16", False, None),
+    peak=PeakFlops("float16", False, None),
     memory=Memory(),
 )
 
@@ -65,11 +65,11 @@ def test_a_steps_seconds_are_of_one_call_of_the_unet() -> None:
 def test_a_share_without_its_figures_is_not_known(
     flops: float | None, seconds: float | None, peak: float | None
 ) -> None:
-    assert share(flops, seconds, Peak("float32", False, peak)) is None
+    assert share(flops, seconds, PeakFlops("float32", False, peak)) is None
 
 
 def test_no_share_is_more_than_the_whole() -> None:
-    peak = Peak("float16", False, 1e9)
+    peak = PeakFlops("float16", False, 1e9)
     assert share(1e9, 1.0, peak) == 1.0
     assert share(1.71e9, 1.0, peak) is None  # done in another arithmetic than the peak's
 
@@ -119,7 +119,7 @@ def test_no_line_is_wider_than_a_hundred_columns() -> None:
         COSTS,
         calls=Calls(1e7, 1e7, 1e-9),
         flops=Flops(10**18, 1e18, 10**18, 1000, ("a note that goes on " * 20,)),
-        peak=Peak("float16", False, 1e18),
+        peak=PeakFlops("float16", False, 1e18),
         memory=Memory(10**15, 10**15, 10**15, 10**15, 10**15),
     )
     part = Component("a" * 80, 10**12, 10**15, ("float8_e4m3fn",) * 9)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from latentcy.suite.fork_server import PRELOADED, ForkServer
-from latentcy.suite.isolation import run_apart
+from latentcy.suite.isolation import run_isolated
 
 pytestmark = pytest.mark.skipif(not ForkServer.is_possible(), reason="this system cannot fork")
 
@@ -28,7 +28,7 @@ def program(tmp_path, server):
 
     def run(text, *arguments, forked=True, limit=60):
         (tmp_path / "program.py").write_text(text)
-        return run_apart(
+        return run_isolated(
             ["-m", "program", *arguments],
             folder=tmp_path,
             log=tmp_path / "log",
@@ -101,7 +101,7 @@ def test_where_the_server_dies_the_program_runs_in_an_interpreter(tmp_path):
     server = ForkServer()
     text = "import os\nif os.getppid() != PARENT: os.kill(os.getppid(), 9)\nprint('done')"
     (tmp_path / "program.py").write_text(text.replace("PARENT", str(os.getpid())))
-    ended = run_apart(
+    ended = run_isolated(
         ["-m", "program"],
         folder=tmp_path,
         log=tmp_path / "log",

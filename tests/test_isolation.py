@@ -12,7 +12,7 @@ import pytest
 from latentcy.__main__ import main
 from latentcy.core.errors import LatentcyError
 from latentcy.store.results import read_run
-from latentcy.suite.isolation import run_apart
+from latentcy.suite.isolation import run_isolated
 from tiny import build_tiny
 from whole_run import (
     assert_message,
@@ -126,7 +126,7 @@ def test_a_process_and_its_children_are_ended_at_the_limit(tmp_path):
     source = "import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', " + (
         "'import time; time.sleep(99)']); open('child', 'w').close(); time.sleep(99)"
     )
-    ended = run_apart(["-c", source], folder=tmp_path, log=tmp_path / "log", limit_seconds=5)
+    ended = run_isolated(["-c", source], folder=tmp_path, log=tmp_path / "log", limit_seconds=5)
     assert ended.status is None
     assert (tmp_path / "child").exists()
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
@@ -136,7 +136,7 @@ def test_a_process_and_its_children_are_ended_at_the_limit(tmp_path):
 def test_a_log_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LatentcyError, match="cannot be written"):
-        run_apart(["-c", ""], folder=tmp_path, log=tmp_path / "file" / "log", limit_seconds=1)
+        run_isolated(["-c", ""], folder=tmp_path, log=tmp_path / "file" / "log", limit_seconds=1)
 
 
 def test_shards_are_disjoint_and_merge_into_one_run(pytester, tiny, capsys):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from latentcy.core.costs import STAGES, Peak
+from latentcy.core.costs import STAGES, PeakFlops
 from latentcy.core.errors import LatentcyError
 from latentcy.measure import peak_flops as peak
-from latentcy.measure.peak_flops import Peaks, device_peak
+from latentcy.measure.peak_flops import PeakFlopsCache, device_peak
 from latentcy.measure.profiler_trace import (
     Operator,
     operators_table,
@@ -96,10 +96,10 @@ def test_variants_of_one_arithmetic_share_one_measurement(
 
     def measured(device: Any, dtype: str, *, tf32: bool) -> Any:
         asked.append((dtype, tf32))
-        return Peak(dtype, tf32, {"float32": 2.0, "float16": 1.0}.get(dtype, 3.0))
+        return PeakFlops(dtype, tf32, {"float32": 2.0, "float16": 1.0}.get(dtype, 3.0))
 
     monkeypatch.setattr(peak, "device_peak", measured)
-    peaks = Peaks(CPU)
+    peaks = PeakFlopsCache(CPU)
     names = ("fp16", "combined", "tf32", "baseline", "bf16", "autocast")
     found = [peaks.of(BY_ID[f"precision/{name}"]) for name in names]
     assert sorted(asked) == sorted(
@@ -114,9 +114,9 @@ def test_what_a_cpu_emulates_is_held_against_the_fp32_in_which_it_is_done(
     """Seen: 171 % of the peak of a matrix product in fp16, by convolutions that ran in fp32."""
     speeds = {"float32": 50.0, "float16": 1.5, "bfloat16": 200.0}
     monkeypatch.setattr(
-        peak, "device_peak", lambda device, dtype, *, tf32: Peak(dtype, tf32, speeds[dtype])
+        peak, "device_peak", lambda device, dtype, *, tf32: PeakFlops(dtype, tf32, speeds[dtype])
     )
-    peaks = Peaks(CPU)
+    peaks = PeakFlopsCache(CPU)
     assert peaks.of(BY_ID["precision/fp16"]).dtype == "float32"
     assert peaks.of(BY_ID["precision/bf16"]).dtype == "bfloat16"
     assert peaks.of(BY_ID["precision/baseline"]).dtype == "float32"

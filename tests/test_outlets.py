@@ -16,7 +16,7 @@ from latentcy.core.run_info import CHECKOUT, about_now
 from latentcy.store.history.store import History
 from latentcy.store.results import Results, read_run
 from latentcy.suite import outputs as outlets
-from latentcy.suite.outputs import Outlets, deliver
+from latentcy.suite.outputs import Outputs, write_outputs
 from report_run import record, write_images, write_run
 from tiny import build_tiny
 from whole_run import assert_message, assert_no_traceback, benchmark_process
@@ -161,8 +161,8 @@ def test_a_case_in_a_process_of_its_own_is_recorded_once_by_its_run(tmp_path, as
 
 def test_a_history_that_cannot_be_used_leaves_the_rest_and_says_how_to_import(tmp_path):
     run = write_run(tmp_path / "results", [record(0)])
-    wanted = Outlets(history=str(run), summary=tmp_path / "summary.md")  # that file is no database
-    history, summary = deliver(tmp_path / "results", wanted)
+    wanted = Outputs(history=str(run), summary=tmp_path / "summary.md")  # that file is no database
+    history, summary = write_outputs(tmp_path / "results", wanted)
     assert history.failed and f"python -m latentcy history import {run} --history" in history.line
     assert not summary.failed and (tmp_path / "summary.md").exists()
 
@@ -170,8 +170,8 @@ def test_a_history_that_cannot_be_used_leaves_the_rest_and_says_how_to_import(tm
 def test_a_fault_of_ours_costs_its_outlet_alone(tmp_path, monkeypatch):
     write_run(tmp_path / "results", [record(0)])
     monkeypatch.setattr(outlets, "summary", lambda run: 1 / 0)
-    wanted = Outlets(summary=tmp_path / "summary.md", bencher=tmp_path / "bencher.json")
-    summary, bencher = deliver(tmp_path / "results", wanted)
+    wanted = Outputs(summary=tmp_path / "summary.md", bencher=tmp_path / "bencher.json")
+    summary, bencher = write_outputs(tmp_path / "results", wanted)
     assert summary.failed and "ZeroDivisionError" in summary.line and "on disk" in summary.line
     assert not bencher.failed and json.loads((tmp_path / "bencher.json").read_text())
 

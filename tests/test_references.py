@@ -11,7 +11,7 @@ from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.variants import Variant
 from latentcy.stats.looks import looks_for
-from latentcy.suite.references import Elsewhere
+from latentcy.suite.references import RemoteSampler
 from latentcy.suite.run import Run
 from latentcy.suite.timed_case import steady_mean
 from tiny import build_tiny
@@ -44,7 +44,7 @@ def time_case(run, name):
         seconds.append(timing.sampler.seconds())
         timing.after()
     run.speed.end(timing, seconds)
-    return run.ledger.of(case(run, name))
+    return run.recorder.record_of(case(run, name))
 
 
 BROKEN_REFERENCE = """
@@ -136,13 +136,13 @@ def test_two_compiled_pipelines_are_never_timed_in_one_process(tiny, tmp_path):
     again = case(run, "again")
     reference = run.references.open(again, beside=run.loaded.sampler(again))
     try:
-        assert isinstance(reference, Elsewhere)
+        assert isinstance(reference, RemoteSampler)
         assert reference.seconds() > 0
     finally:
         reference.close()
     compiled = case(run, "compiled")
     plain = run.references.open(compiled, beside=run.loaded.sampler(compiled))
-    assert not isinstance(plain, Elsewhere)
+    assert not isinstance(plain, RemoteSampler)
     plain.close()
     run.close()
 
@@ -170,7 +170,7 @@ def test_what_was_timed_before_an_error_is_kept_and_not_judged(tiny, tmp_path):
         timing.sampler.seconds()
         timing.after()
     run.speed.cut_off(timing, [0.1, 0.2, 0.3])
-    record = run.ledger.of(case(run, "own"))
+    record = run.recorder.record_of(case(run, "own"))
     assert record.rounds == (0.1, 0.2, 0.3)
     said = run.speed.verdict(case(run, "own"))
     assert (said.status, said.reason) == (

@@ -20,18 +20,18 @@ def run(tmp_path):
 
 
 def test_a_run_that_was_killed_passes_for_no_whole_one(run):
-    run.ledger.update(run.cases[0], seconds=1.0)
+    run.recorder.update(run.cases[0], seconds=1.0)
     assert read_run(run.results.folder).interrupted == NO_END
 
 
 def test_a_run_that_came_to_its_end_says_so(run):
-    run.ledger.update(run.cases[0], seconds=1.0)
+    run.recorder.update(run.cases[0], seconds=1.0)
     run.finish()
     assert read_run(run.results.folder).interrupted == ""
 
 
 def test_a_run_that_was_cut_off_says_how_far_it_came(run):
-    run.ledger.update(run.cases[0], seconds=1.0)
+    run.recorder.update(run.cases[0], seconds=1.0)
     run.finish("1 of 7 cases were judged")
     assert read_run(run.results.folder).interrupted == "1 of 7 cases were judged"
 

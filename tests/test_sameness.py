@@ -28,7 +28,7 @@ from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import MINIATURE, Model, resolve_model
 from latentcy.pipelines.models.synthetic import Synthetic
 from latentcy.pipelines.sampler import Sampler, open_sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
 from latentcy.pipelines.workload import Workload, workload
 from latentcy.remote.environment import OtherEnvironment
@@ -216,7 +216,7 @@ def test_the_other_process_is_asked_for_the_steps_that_are_drawn_here(tiny: Samp
 
     def elsewhere(texts: Any, seeds: Any, steps: int) -> np.ndarray:
         asked.append(steps)
-        with shortened(tiny, steps) as short:
+        with with_few_steps(tiny, steps) as short:
             return short.generate(texts, seeds).images
 
     assert sameness.new_process(tiny, elsewhere, steps=2).status == PASSED
@@ -237,7 +237,7 @@ def test_another_image_from_elsewhere_fails(
     tiny: Sampler, wrong: Callable[[np.ndarray], np.ndarray], words: str
 ) -> None:
     def elsewhere(texts: Any, seeds: Any, steps: int) -> np.ndarray:
-        with shortened(tiny, steps) as short:
+        with with_few_steps(tiny, steps) as short:
             return wrong(short.generate(texts, seeds).images)
 
     verdict = sameness.new_process(tiny, elsewhere, steps=FEW)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from latentcy.gates.memory import Tensors, memory_verdict
+from latentcy.gates.memory import TensorMemory, memory_verdict
 from latentcy.measure.tensor_memory import Alive, peak_tensor_bytes
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import resolve_model
@@ -97,8 +97,11 @@ def test_what_the_compiler_made_up_for_its_own_use_is_no_memory(tiny_model):
 
 
 def test_a_quarter_more_is_allowed_and_no_more():
-    kept = memory_verdict(100, None, 0.1, tensors=Tensors(125, 100, "baseline"))
+    kept = memory_verdict(100, None, 0.1, tensors=TensorMemory(125, 100, "baseline"))
     assert kept.status == "passed"
     assert "at the most against" in kept.reason and "of baseline (25% more allowed)" in kept.reason
-    assert memory_verdict(100, None, 0.1, tensors=Tensors(126, 100, "baseline")).status == "failed"
+    assert (
+        memory_verdict(100, None, 0.1, tensors=TensorMemory(126, 100, "baseline")).status
+        == "failed"
+    )
     assert memory_verdict(100, None, 0.1).status == "inconclusive"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from latentcy.suite.fork_server import ForkServer
-from latentcy.suite.isolation import run_apart
+from latentcy.suite.isolation import run_isolated
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,7 +72,7 @@ def benchmark_process(folder: Path, *arguments: str) -> Outcome:
     places = [f"--results={folder / 'results'}", f"--baselines={folder / 'baselines'}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", " ".join(_shorter(arguments)))  # of its own processes too
-        ended = run_apart(
+        ended = run_isolated(
             [*_PYTEST, *places, *arguments],
             folder=ROOT,
             log=log,

@@ -20,7 +20,7 @@ SUITE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Turned:
+class FirstBadCommit:
     """The first commit at which the case failed, and what the judge said of it."""
 
     commit: str
@@ -38,7 +38,7 @@ def find_turn(
     options: Sequence[str] = (),
     suite: Path = SUITE,
     say: Callable[[str], None] = print,
-) -> Turned:
+) -> FirstBadCommit:
     """The first bad commit of a checkout, both ends tried first.
 
     Args:
@@ -164,7 +164,7 @@ def _check_end(
         )
 
 
-def _turned(git: _Git, said: str) -> Turned:
+def _turned(git: _Git, said: str) -> FirstBadCommit:
     match = re.search(r"^([0-9a-f]{40}) is the first bad commit", said, re.MULTILINE)
     if not match:
         last = " ".join(said.split())[-300:]
@@ -175,4 +175,4 @@ def _turned(git: _Git, said: str) -> Turned:
         )
     reasons = re.findall(r"^bad: (.*)$", said, re.MULTILINE)
     subject = git.run("show", "--no-patch", "--format=%s", match[1])
-    return Turned(match[1], subject, reasons[-1] if reasons else "as at the bad end")
+    return FirstBadCommit(match[1], subject, reasons[-1] if reasons else "as at the bad end")

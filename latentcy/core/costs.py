@@ -68,7 +68,7 @@ class Flops:
 
 
 @dataclass(frozen=True)
-class Peak:
+class PeakFlops:
     """The fastest that the device was seen to be, in a large matrix product in this run.
 
     `flops_per_second` is None where the device has no room for the product, or cannot do it.
@@ -116,7 +116,7 @@ class Costs:
     calls: Calls = Calls()
     stages: Mapping[str, float] = field(default_factory=dict)
     flops: Flops | None = None
-    peak: Peak | None = None
+    peak: PeakFlops | None = None
     memory: Memory | None = None
     components: tuple[Component, ...] = ()
 
@@ -151,13 +151,13 @@ class Costs:
             calls=_read(Calls, _SINCE_SCHEMA_5 | data["calls"]),
             stages={name: float(value) for name, value in data["stages"].items()},
             flops=_read(Flops, flops) if flops is not None else None,
-            peak=_read(Peak, peak) if peak is not None else None,
+            peak=_read(PeakFlops, peak) if peak is not None else None,
             memory=_read(Memory, _SINCE_SCHEMA_4 | memory) if memory is not None else None,
             components=tuple(_read(Component, one) for one in data["components"]),
         )
 
 
-def share(flops: float | None, seconds: float | None, peak: Peak | None) -> float | None:
+def share(flops: float | None, seconds: float | None, peak: PeakFlops | None) -> float | None:
     """`flops` in `seconds` over the peak; None where a figure is missing or no such number.
 
     More than the peak is none either: what was done faster was not done in its arithmetic.

@@ -16,7 +16,7 @@ import torch
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.images.clip import ssim
 from latentcy.store.baselines import changes, versions
-from latentcy.store.golden_image_file import SIDE, Album
+from latentcy.store.golden_image_file import SIDE, GoldenImageSet
 
 if TYPE_CHECKING:
     from latentcy.pipelines.case import Case
@@ -52,7 +52,7 @@ def album_of(
     prompts: Sequence[str],
     seeds: Sequence[int],
     clip: np.ndarray | None = None,
-) -> Album:
+) -> GoldenImageSet:
     """The album of images that a case has just drawn.
 
     Args:
@@ -76,7 +76,7 @@ def album_of(
     numbers = len(images), len(prompts), len(seeds), len(clip)
     if not len(images) or len(set(numbers)) > 1:
         raise ValueError("{} images, {} prompts, {} seeds and {} scores".format(*numbers))
-    return Album(
+    return GoldenImageSet(
         case=case.id,
         model=model.name,
         weights=weights,
@@ -96,7 +96,7 @@ def album_of(
     )
 
 
-def compare(stored: Album | None, made: Album) -> Verdict:
+def compare(stored: GoldenImageSet | None, made: GoldenImageSet) -> Verdict:
     """Are the images those that are stored, as nearly as dtypes, kernels and devices leave them so?
 
     Compared are the images whose prompt and seed are in both: SSIM of the thumbnails on average
@@ -142,7 +142,7 @@ def _thumbnails(images: np.ndarray) -> np.ndarray:
     return np.stack(small)
 
 
-def _differences(stored: Album, made: Album) -> tuple[str, ...]:
+def _differences(stored: GoldenImageSet, made: GoldenImageSet) -> tuple[str, ...]:
     pairs = {name: (getattr(made, name), getattr(stored, name)) for name in MUST_AGREE}
     return tuple(
         f"{name.replace('_', ' ')}: {here} here, {there} stored"
@@ -151,7 +151,7 @@ def _differences(stored: Album, made: Album) -> tuple[str, ...]:
     )
 
 
-def _held(stored: Album, made: Album, common: Mapping[int, int]) -> Verdict:
+def _held(stored: GoldenImageSet, made: GoldenImageSet, common: Mapping[int, int]) -> Verdict:
     """The verdict on the images that both have; `common` maps places here to places there."""
     here, there = list(common), list(common.values())
     values = ssim(made.thumbnails[here] / 255, stored.thumbnails[there] / 255)
@@ -190,7 +190,7 @@ def _worst_first(values: np.ndarray, shifts: np.ndarray) -> list[int]:
     return np.argsort(-np.where(np.isnan(beyond), math.inf, beyond), kind="stable").tolist()
 
 
-def _origin(stored: Album, made: Album) -> str:
+def _origin(stored: GoldenImageSet, made: GoldenImageSet) -> str:
     """What the stored images were made with, and what has changed."""
     libraries = [f"{name} {stored.versions[name]}" for name in _NAMED if name in stored.versions]
     changed = changes(stored.versions, made.versions)

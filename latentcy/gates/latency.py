@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.gates.stored_bounds import (
     NONE_STORED,
-    Held,
+    BoundCheck,
     change,
     compare_latency,
     percent,
@@ -101,7 +101,7 @@ def _judge_latency(
         return FAILED, f"the latency tolerance is {tolerance}, which allows nothing"
     seconds = statistics.median(rounds)
     why_not = NONE_STORED
-    held: list[Held] = []
+    held: list[BoundCheck] = []
     if stored is not None:
         unlike = why_unlike(stored, fingerprint)
         why_not = unlike or why_not
@@ -123,9 +123,9 @@ def _judge_latency(
 
 def _compare_published(
     seconds: float, row: PublishedRow, tolerance: float, speedup: float | None
-) -> list[Held]:
+) -> list[BoundCheck]:
     """A latency and its speed-up over the reference against a published row."""
-    slower = Held(
+    slower = BoundCheck(
         seconds <= row.seconds * (1 + tolerance),
         f"{change(seconds / row.seconds)} than the published {row.seconds:.4g} s "
         f"({percent(tolerance)} slower allowed)",
@@ -134,9 +134,9 @@ def _compare_published(
         return [slower]
     if speedup is None:
         unknown = "speed-up not judged, as the reference was not measured"
-        return [slower, Held(True, unknown)]
+        return [slower, BoundCheck(True, unknown)]
     floor = row.speedup * (1 - tolerance)
-    gained = Held(
+    gained = BoundCheck(
         speedup >= floor,
         f"speed-up {speedup:.3g} against the published {row.speedup:.3g} (at least {floor:.3g})",
     )

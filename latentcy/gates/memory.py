@@ -16,7 +16,7 @@ def memory_verdict(
     stored: StoredBaseline | None,
     tolerance: float,
     *,
-    tensors: Tensors | None = None,
+    tensors: TensorMemory | None = None,
     fingerprint: Mapping[str, str] | None = None,
     versions: Mapping[str, str] | None = None,
 ) -> Verdict:
@@ -35,7 +35,7 @@ def memory_verdict(
 
 
 @dataclass(frozen=True)
-class Tensors:
+class TensorMemory:
     """Bytes of tensors that a case and its reference held at once, at the most."""
 
     bytes: int

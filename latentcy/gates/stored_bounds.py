@@ -23,7 +23,7 @@ _SAME = 1e-9
 
 
 @dataclass(frozen=True)
-class Held:
+class BoundCheck:
     """Whether a measurement keeps to what is stored, and the words for it."""
 
     kept: bool
@@ -37,7 +37,7 @@ def compare_latency(
     *,
     yardstick_seconds: float | None = None,
     versions: Mapping[str, str] | None = None,
-) -> Held:
+) -> BoundCheck:
     """Is a latency within what the stored runs allow?
 
     With `ENOUGH_RUNS` the bound is the one-sided prediction bound for one more run, on log
@@ -68,7 +68,7 @@ def compare_latency(
             f"the machine itself is {change(machine)} today by its yardstick, "
             f"the pipeline {change(share)}"
         )
-    return Held(share <= allowed, "; ".join(words) + _since(stored, versions))
+    return BoundCheck(share <= allowed, "; ".join(words) + _since(stored, versions))
 
 
 def compare_memory(
@@ -77,7 +77,7 @@ def compare_memory(
     tolerance: float,
     *,
     versions: Mapping[str, str] | None = None,
-) -> Held | None:
+) -> BoundCheck | None:
     """Is a peak at most (1 + tolerance) times the largest stored one? None where none is stored."""
     runs = [run for run in stored.runs if run.peak_bytes is not None]
     if not runs:
@@ -88,7 +88,7 @@ def compare_memory(
         f"{peak_bytes / 2**20:.0f} MiB against {most / 2**20:.0f} MiB stored{largest} "
         f"{_day(runs[-1])} ({percent(tolerance)} more allowed)"
     )
-    return Held(peak_bytes <= most * (1 + tolerance), words + _since(stored, versions))
+    return BoundCheck(peak_bytes <= most * (1 + tolerance), words + _since(stored, versions))
 
 
 def change(ratio: float) -> str:

@@ -18,7 +18,7 @@ from latentcy.pipelines.devices.device import is_out_of_memory
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.optimizations.cuda_graphs import Replayed
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import at_stages, shortened
+from latentcy.pipelines.stages import at_stages, with_few_steps
 
 
 def count_flops(sampler: Sampler, *, steps: int | None = None) -> Flops:
@@ -103,8 +103,8 @@ def _run(sampler: Sampler, steps: int) -> _Counted:
         return original(*arguments, **settings)
 
     with (
-        shortened(sampler, steps) as short,
-        plainly(leaves.unseen),
+        with_few_steps(sampler, steps) as short,
+        uncompiled(leaves.unseen),
         leaves,
         counting,
         wrapped(sampler.pipeline.scheduler, "step", step),
@@ -115,7 +115,7 @@ def _run(sampler: Sampler, steps: int) -> _Counted:
 
 
 @contextlib.contextmanager
-def plainly(unseen: set[str]) -> Iterator[None]:
+def uncompiled(unseen: set[str]) -> Iterator[None]:
     """Run what is compiled or captured as it was before; note the replays of other graphs.
 
     The counter sees neither compiled code nor a replay. A stance leaves the compiler's cache

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from latentcy.core.costs import Peak
+from latentcy.core.costs import PeakFlops
 from latentcy.pipelines.devices.device import Device, free, switches, synchronize
 from latentcy.pipelines.variants import Variant
 
@@ -21,14 +21,14 @@ _ACCELERATOR_SECONDS = 0.2
 _LEAST_SAMPLE = 0.005  # seconds: shorter ones would be launching and synchronising
 
 
-class Peaks:
+class PeakFlopsCache:
     """The peaks of one device, each measured once: variants of one arithmetic share it."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._known: dict[tuple[str, bool], Peak] = {}
+        self._known: dict[tuple[str, bool], PeakFlops] = {}
 
-    def of(self, variant: Variant) -> Peak:
+    def of(self, variant: Variant) -> PeakFlops:
         """The peak in the fastest arithmetic that the variant can do its products in.
 
         That is its autocast dtype, else its weights' dtype; int8 and fp8 weights are held
@@ -44,14 +44,14 @@ class Peaks:
             return own
         return max(own, self._measured("float32"), key=lambda peak: peak.flops_per_second or 0.0)
 
-    def _measured(self, dtype: str, *, tf32: bool = False) -> Peak:
+    def _measured(self, dtype: str, *, tf32: bool = False) -> PeakFlops:
         key = (dtype, tf32)
         if key not in self._known:
             self._known[key] = device_peak(self._device, dtype, tf32=tf32)
         return self._known[key]
 
 
-def device_peak(device: Device, dtype: str, *, tf32: bool = False) -> Peak:
+def device_peak(device: Device, dtype: str, *, tf32: bool = False) -> PeakFlops:
     """Floating-point operations a second of a square matrix product: the fastest size's median.
 
     Takes about 0.3 s on an accelerator and under 1 s on a CPU, and gives its memory back to the
@@ -59,7 +59,7 @@ def device_peak(device: Device, dtype: str, *, tf32: bool = False) -> Peak:
     inputs are random, because a GPU multiplies zeros at a higher clock.
     """
     allowed = _SECONDS.get(device.kind, _ACCELERATOR_SECONDS)
-    best = Peak(dtype, tf32, None)
+    best = PeakFlops(dtype, tf32, None)
     once = 0.0
     try:
         with torch.inference_mode(), switches(tf32=tf32):
@@ -70,7 +70,7 @@ def device_peak(device: Device, dtype: str, *, tf32: bool = False) -> Peak:
                 once = _product_seconds(device, getattr(torch, dtype), size)
                 reached = 2 * size**3 / once
                 if best.flops_per_second is None or reached > best.flops_per_second:
-                    best = Peak(dtype, tf32, reached, size)
+                    best = PeakFlops(dtype, tf32, reached, size)
     except RuntimeError:  # no room for a larger product, or none in this dtype
         pass
     finally:

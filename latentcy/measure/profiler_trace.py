@@ -17,7 +17,7 @@ from latentcy.core.costs import STAGES
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import synchronize
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import at_stages, shortened
+from latentcy.pipelines.stages import at_stages, with_few_steps
 
 WIDTH = 100
 
@@ -43,7 +43,7 @@ def profile_generation(sampler: Sampler, *, steps: int | None = None) -> Profile
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     labels = _Labels()
     with (
-        shortened(sampler, steps) as short,
+        with_few_steps(sampler, steps) as short,
         torch.profiler.profile(activities=activities) as profiler,
         at_stages(sampler.pipeline, labels.enter),
     ):

@@ -13,7 +13,7 @@ import torch
 
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 from latentcy.pipelines.workload import ASTRONAUT, VASE
 
 STEPS = 4  # of the sampler, or as many as the workload has, where those are fewer
@@ -27,7 +27,7 @@ def brief(sampler: Sampler, steps: int | None = STEPS) -> Iterator[Sampler]:
     Afterwards the scheduler and the random states of torch, numpy and Python are as before.
     """
     fewer = None if steps is None else min(steps, sampler.workload.steps)
-    with _randomness_kept(sampler.device), shortened(sampler, fewer) as short:
+    with _randomness_kept(sampler.device), with_few_steps(sampler, fewer) as short:
         yield short
 
 

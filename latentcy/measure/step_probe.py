@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 
 
 @dataclass
@@ -85,8 +85,8 @@ def watch(sampler: Sampler) -> Watched:
         seen.inside.append(as_array(arguments[0]))
 
     with contextlib.ExitStack() as stack:
-        short = stack.enter_context(shortened(sampler, None))
-        stack.enter_context(plainly(set()))
+        short = stack.enter_context(with_few_steps(sampler, None))
+        stack.enter_context(uncompiled(set()))
         stack.enter_context(wrapped(sampler.pipeline.scheduler, "step", step))
         stack.enter_context(wrapped(vae, "decode", decode))
         for handle in (

@@ -11,9 +11,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 
 STEPS = 2  # each denoising step needs what the one before it needed
 
@@ -25,7 +25,7 @@ def peak_tensor_bytes(sampler: Sampler, *, steps: int = STEPS) -> int:
     what kernels allocate inside one operation does not. What is compiled or captured runs plainly
     for this. To be asked while the case is alone in memory.
     """
-    with shortened(sampler, steps) as short, plainly(set()), Alive(_storages()) as alive:
+    with with_few_steps(sampler, steps) as short, uncompiled(set()), Alive(_storages()) as alive:
         short.generate()
     return alive.peak
 

@@ -42,7 +42,7 @@ _POOL_SEED, _NOISE_SEED, _SHUFFLE_SEED = 31, 9000, 5
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptSeed:
     """One prompt-seed pair: a held-out scene, the caption given as prompt, and a seed."""
 
     scene: Scene
@@ -50,7 +50,7 @@ class Asked:
     seed: int
 
 
-def held_out_pairs(share: float = 1.0) -> list[Asked]:
+def held_out_pairs(share: float = 1.0) -> list[PromptSeed]:
     """Prompt-seed pairs whose captions no training step saw, `share` of each family's number.
 
     Captions of places are few, so some of them come again with another seed.
@@ -63,11 +63,11 @@ def held_out_pairs(share: float = 1.0) -> list[Asked]:
         pool = pools[family]
         for index in range(max(1, round(count * share))):
             scene, caption = pool[index % len(pool)]
-            pairs.append(Asked(scene, caption, _NOISE_SEED + len(pairs)))
+            pairs.append(PromptSeed(scene, caption, _NOISE_SEED + len(pairs)))
     return pairs
 
 
-def generate(variant: Variant, pairs: Sequence[Asked], device: str = "cpu") -> np.ndarray:
+def generate(variant: Variant, pairs: Sequence[PromptSeed], device: str = "cpu") -> np.ndarray:
     """The miniature's pictures of the pairs, float32 [n, 64, 64, 3], 50 DDIM steps."""
     place = find_device(device)
     model, _ = resolve_model("miniature", place)
@@ -80,7 +80,7 @@ def generate(variant: Variant, pairs: Sequence[Asked], device: str = "cpu") -> n
         sampler.close()
 
 
-def attributes(images: np.ndarray, pairs: Sequence[Asked]) -> dict[str, tuple[int, int]]:
+def attributes(images: np.ndarray, pairs: Sequence[PromptSeed]) -> dict[str, tuple[int, int]]:
     """How many of the stated attributes are in the pictures: name to (right, asked)."""
     right: Counter[str] = Counter()
     asked: Counter[str] = Counter()

@@ -222,14 +222,14 @@ def _kind(mask: np.ndarray, placed: bool) -> str:
     allowed = ("horse", "rider", "astronaut", "house", "car") if placed else KINDS
     seen, aspect = _silhouette(mask)
 
-    def likeness(kind: str) -> float:
+    def quality(kind: str) -> float:
         scores = []
         for template, its_aspect in _templates(kind):
             overlap = np.minimum(seen, template).sum() / np.maximum(seen, template).sum()
             scores.append(overlap - 0.35 * abs(np.log(aspect / its_aspect)))
         return max(scores)
 
-    return max(allowed, key=likeness)
+    return max(allowed, key=quality)
 
 
 def _silhouette(mask: np.ndarray) -> tuple[np.ndarray, float]:

@@ -58,7 +58,7 @@ def stage_seconds(sampler: Sampler) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def shortened(sampler: Sampler, steps: int | None) -> Iterator[Sampler]:
+def with_few_steps(sampler: Sampler, steps: int | None) -> Iterator[Sampler]:
     """The same sampler with a workload of `steps` steps; None leaves it as it is.
 
     It shares the pipeline, whose scheduler is back in its present state afterwards.

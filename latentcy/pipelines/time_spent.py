@@ -9,21 +9,21 @@ from dataclasses import dataclass, replace
 
 
 @dataclass
-class Spent:
+class TimeSpent:
     """Seconds, added up since the process began."""
 
     loading: float = 0.0
     generating: float = 0.0
 
-    def since(self, before: Spent) -> Spent:
+    def since(self, before: TimeSpent) -> TimeSpent:
         """What was added after `before` was taken."""
-        return Spent(self.loading - before.loading, self.generating - before.generating)
+        return TimeSpent(self.loading - before.loading, self.generating - before.generating)
 
 
-_total = Spent()
+_total = TimeSpent()
 
 
-def so_far() -> Spent:
+def so_far() -> TimeSpent:
     """A copy of what has been spent until now."""
     return replace(_total)
 

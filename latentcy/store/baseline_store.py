@@ -1,4 +1,4 @@
-"""The shelf: the runs stored for one device and model."""
+"""The runs stored for one device and model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.models.fingerprint import weights_identity
 from latentcy.pipelines.variants import Variant
 from latentcy.store.baselines import (
-    Recorded,
+    AddedRun,
     StoredBaseline,
     StoredRun,
     add_run,
@@ -29,7 +29,7 @@ from latentcy.store.baselines import (
 )
 
 
-class Shelf:
+class BaselineStore:
     """Reads and writes the baselines of one device and model under `settings.baselines`."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Shelf:
 
     def store(
         self, case: Case, record: Record, *, yardstick_seconds: float | None = None
-    ) -> Recorded:
+    ) -> AddedRun:
         """Adds a measured record to the case's stored runs, or begins them anew and says why.
 
         Args:

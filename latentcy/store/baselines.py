@@ -76,7 +76,7 @@ class StoredBaseline:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class AddedRun:
     """A baseline with a run added; `anew` says why it begins with that run, None if it does not."""
 
     baseline: StoredBaseline
@@ -133,7 +133,7 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...
 
 def add_run(
     stored: StoredBaseline | None, run: StoredRun, *, case: str, fingerprint: Mapping[str, str]
-) -> Recorded:
+) -> AddedRun:
     """Append a run to what is stored where the fingerprint agrees, else begin with it anew.
 
     The last `KEPT_RUNS` are kept.
@@ -142,7 +142,7 @@ def add_run(
     if stored is not None and (unlike := differences(stored.fingerprint, fingerprint)):
         anew = f"the one stored is of something else ({'; '.join(unlike)})"
     past = () if stored is None or anew else stored.runs
-    return Recorded(StoredBaseline(case, fingerprint, (*past, run)[-KEPT_RUNS:]), anew)
+    return AddedRun(StoredBaseline(case, fingerprint, (*past, run)[-KEPT_RUNS:]), anew)
 
 
 def is_seconds(value: Any) -> bool:

@@ -29,7 +29,7 @@ def album_path(baselines: Path, model: str, group: str, variant: str) -> Path:
     return baseline_path(baselines, "images", model, group, variant).with_suffix(".npz")
 
 
-def find_album(baselines: Path, model: str, group: str, variant: str) -> Album | None:
+def find_album(baselines: Path, model: str, group: str, variant: str) -> GoldenImageSet | None:
     """The album in the folder of baselines, else the one that is shipped; None without either.
 
     Raises LatentcyError as `read_album` does.
@@ -38,7 +38,7 @@ def find_album(baselines: Path, model: str, group: str, variant: str) -> Album |
     return own or read_album(album_path(SHIPPED, model, group, variant))
 
 
-def write_album(path: Path, album: Album) -> None:
+def write_album(path: Path, album: GoldenImageSet) -> None:
     """Write whole or not at all: a temporary file beside it, then one rename.
 
     Raises:
@@ -66,7 +66,7 @@ def write_album(path: Path, album: Album) -> None:
     write_whole(Path(path), content.getvalue(), "the stored images")
 
 
-def read_album(path: Path) -> Album | None:
+def read_album(path: Path) -> GoldenImageSet | None:
     """Read what `write_album` wrote; None where there is none. Nothing in it is ever executed.
 
     Raises:
@@ -107,18 +107,18 @@ class _OtherSchema(Exception):
     """The file states another schema."""
 
 
-def _album(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Album:
+def _album(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GoldenImageSet:
     """The album of a file's content. Raises KeyError, TypeError or ValueError for anything else."""
     values = {
         item.name: about[item.name]
-        for item in dataclasses.fields(Album)
+        for item in dataclasses.fields(GoldenImageSet)
         if item.name not in _ARRAYS
     }
     values["prompts"], values["seeds"] = tuple(values["prompts"]), tuple(values["seeds"])
-    return _checked(Album(**values, **arrays))
+    return _checked(GoldenImageSet(**values, **arrays))
 
 
-def _checked(album: Album) -> Album:
+def _checked(album: GoldenImageSet) -> GoldenImageSet:
     """The album, if all that it holds fits together and is finite, but for CLIP.
 
     Raises TypeError or ValueError.
@@ -157,7 +157,7 @@ SIDE = 64  # pixels; the greatest height and width of a thumbnail
 
 
 @dataclass(frozen=True, eq=False)
-class Album:
+class GoldenImageSet:
     """The images of one case, small, and what they were made with.
 
     Attributes:

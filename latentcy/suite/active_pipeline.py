@@ -15,7 +15,7 @@ from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.sampler import Sampler, open_sampler
 
 
-class Loaded:
+class ActivePipeline:
     """Holds one case's sampler at a time, so that memory holds no more than it must."""
 
     def __init__(self, model: Model, device: Device) -> None:

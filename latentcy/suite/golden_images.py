@@ -12,11 +12,11 @@ from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.models.fingerprint import weights_identity
-from latentcy.store.golden_image_file import Album, album_path, find_album, write_album
-from latentcy.suite.observations import Gallery, Observation
+from latentcy.store.golden_image_file import GoldenImageSet, album_path, find_album, write_album
+from latentcy.suite.observations import Observation, Observer
 
 
-class Archive:
+class GoldenImages:
     """Reads and writes the albums of one model, whatever device drew them."""
 
     def __init__(
@@ -26,10 +26,10 @@ class Archive:
         model: Model,
         device: Device,
         environment: Mapping[str, str],
-        gallery: Gallery,
+        observer: Observer,
     ) -> None:
         self._settings, self._model, self._device = settings, model, device
-        self._environment, self._gallery = environment, gallery
+        self._environment, self._observer = environment, observer
 
     def verdict(self, case: Case, seen: Observation) -> Verdict | None:
         """Whether the images are those that are stored; None where none are, or none could be.
@@ -55,8 +55,8 @@ class Archive:
         if not (fewer and compare(stored, made).status == PASSED):
             write_album(album_path(*self._place(case)), made)
 
-    def _album(self, case: Case, seen: Observation) -> Album:
-        prompts, seeds = self._gallery.prompts, self._gallery.seeds
+    def _album(self, case: Case, seen: Observation) -> GoldenImageSet:
+        prompts, seeds = self._observer.prompts, self._observer.seeds
         drawn = replace(case, workload=replace(case.workload, steps=seen.steps))
         return album_of(
             drawn,

@@ -28,11 +28,11 @@ from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.sampler import Sampler, untimed
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 from latentcy.remote.environment import OtherEnvironment
-from latentcy.store.baseline_store import Shelf
-from latentcy.suite.active_pipeline import Loaded
-from latentcy.suite.recorder import Ledger
+from latentcy.store.baseline_store import BaselineStore
+from latentcy.suite.active_pipeline import ActivePipeline
+from latentcy.suite.recorder import Recorder
 from latentcy.suite.references import open_there, spec
 from latentcy.suite.run_time import RunTime
 
@@ -51,7 +51,7 @@ LOOKING: Mapping[str, Callable[[Sampler], Verdict]] = {
 }
 
 
-class Soundness:
+class InvariantGates:
     """Judges the invariants of a run's cases; `close` ends the process that one of them needs."""
 
     def __init__(
@@ -61,14 +61,19 @@ class Soundness:
         model: Model,
         device: Device,
         cases: Sequence[Case],
-        loaded: Loaded,
-        ledger: Ledger,
-        shelf: Shelf,
+        loaded: ActivePipeline,
+        recorder: Recorder,
+        baseline_store: BaselineStore,
         time: RunTime,
     ) -> None:
         self._time = time
         self._settings, self._model, self._device = settings, model, device
-        self._cases, self._loaded, self._ledger, self._shelf = cases, loaded, ledger, shelf
+        self._cases, self._loaded, self._recorder, self._baseline_store = (
+            cases,
+            loaded,
+            recorder,
+            baseline_store,
+        )
         self._counted: dict[str, Counters] = {}
         self._place: OtherEnvironment | None = None
 
@@ -86,7 +91,7 @@ class Soundness:
         """Whether a generation takes the steps that the model's files state."""
 
         def judge(sampler: Sampler) -> Verdict:
-            with shortened(sampler, self._time.of(case).call_steps) as short:
+            with with_few_steps(sampler, self._time.of(case).call_steps) as short:
                 return schedule_verdict(short)
 
         return self._judged(case, "schedule", judge)
@@ -109,11 +114,11 @@ class Soundness:
     def new_process(self, case: Case) -> Verdict:
         """Whether another process draws the same image."""
         if why := self._left_out(case, "new process"):
-            return self._ledger.open_gate(case, "new process", why)
+            return self._recorder.leave_open(case, "new process", why)
         sampler = self._loaded.sampler(case)
         if is_compiled(sampler.pipeline):
             why = "it is compiled, which another process would have to do anew"
-            return self._ledger.judge(case, Verdict("new process", INCONCLUSIVE, why))
+            return self._recorder.add_verdict(case, Verdict("new process", INCONCLUSIVE, why))
 
         def elsewhere(prompts: Sequence[str], seeds: Sequence[int], steps: int) -> np.ndarray:
             if self._place is None:
@@ -128,15 +133,17 @@ class Soundness:
                 there.close()
 
         steps = self._time.of(case).invariant_steps
-        return self._ledger.judge(case, sameness.new_process(sampler, elsewhere, steps=steps))
+        return self._recorder.add_verdict(
+            case, sameness.new_process(sampler, elsewhere, steps=steps)
+        )
 
     def synchronisations(self, case: Case) -> Verdict:
         """Whether a step waits for the device more often than the reference's, or than stored."""
         if why := self._left_out(case, "syncs"):
-            return self._ledger.open_gate(case, "syncs", why)
+            return self._recorder.leave_open(case, "syncs", why)
         own, stored = self._count(case), self._stored(case)
         verdict = syncs_verdict(own, reference=self._counted_reference(case), stored=stored)
-        return self._ledger.judge(case, verdict)
+        return self._recorder.add_verdict(case, verdict)
 
     def operators(self, case: Case) -> Verdict | None:
         """Whether a step runs more operators than stored, or than the reference's.
@@ -144,7 +151,7 @@ class Soundness:
         None where the variant promises no such thing and nothing is stored.
         """
         if why := self._left_out(case, "syncs"):  # they are counted together
-            return self._ledger.open_gate(case, "operators", why)
+            return self._recorder.leave_open(case, "operators", why)
         own, stored = self._count(case), self._stored(case)
         reference = self._reference(case)
         alike = reference is not None and same_computation(
@@ -158,11 +165,11 @@ class Soundness:
             stored=stored,
             same_computation=alike,
         )
-        return self._ledger.judge(case, verdict)
+        return self._recorder.add_verdict(case, verdict)
 
     def leaks(self, case: Case) -> Verdict:
         """Whether the case, now closed, left global state behind."""
-        return self._ledger.judge(case, self._loaded.left_behind(case))
+        return self._recorder.add_verdict(case, self._loaded.left_behind(case))
 
     def close(self) -> None:
         """Ends the other process, if there is one."""
@@ -175,28 +182,28 @@ class Soundness:
         planned = self._time.of(case)
         why = self._time.left_out(case, gate)
         if self._time.of(case) != planned:
-            self._ledger.update(case, plan=self._time.of(case).to_dict())
+            self._recorder.update(case, plan=self._time.of(case).to_dict())
         return why
 
     def _judged(self, case: Case, gate: str, judge: Callable[[Sampler], Verdict]) -> Verdict:
         """The gate's verdict, or why there was no time for it."""
         if why := self._left_out(case, gate):
-            return self._ledger.open_gate(case, gate, why)
+            return self._recorder.leave_open(case, gate, why)
         sampler = self._loaded.sampler(case)
         with untimed(sampler):
-            return self._ledger.judge(case, judge(sampler))
+            return self._recorder.add_verdict(case, judge(sampler))
 
     def _count(self, case: Case) -> Counters:
         if case.id not in self._counted:
             sampler = self._loaded.sampler(case)
             with untimed(sampler):
                 self._counted[case.id] = count(sampler)
-            self._ledger.update(case, counters=self._counted[case.id].to_dict())
+            self._recorder.update(case, counters=self._counted[case.id].to_dict())
         return self._counted[case.id]
 
     def _stored(self, case: Case) -> Counters | None:
         """The counters stored last for this device; None where there are none."""
-        stored = self._shelf.stored(case)
+        stored = self._baseline_store.stored(case)
         found = [run.counters for run in stored.runs if run.counters] if stored else []
         return Counters.from_dict(found[-1]) if found else None
 

@@ -24,7 +24,7 @@ LAST_WORDS = 5  # lines
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessEnd:
     """How a process ended.
 
     Attributes:
@@ -46,7 +46,7 @@ class Ended:
         return f"{how}; its last words: {self.last_words or 'none'}"
 
 
-class Apart:
+class IsolatedRunner:
     """Runs the cases of a run each in a process of its own, and takes their records over.
 
     On a CPU those processes are forked from one that has made the imports; `close` ends that one.
@@ -77,7 +77,7 @@ class Apart:
         place = self._run.results.folder / "cases" / case.label
         with contextlib.suppress(FileNotFoundError):
             (place / "run.json").unlink()  # of an earlier run
-        ended = run_apart(
+        ended = run_isolated(
             self._arguments(case, place),
             folder=self._folder,
             log=place / "output.log",
@@ -86,13 +86,13 @@ class Apart:
         )
         record = _record_of(case, place)
         if record is not None:
-            self._run.ledger.adopt(record)
+            self._run.recorder.adopt(record)
             self._run.results.adopt_images(place)
         if record is None or ended.status not in (0, 1):
             reason = ended.reason(self._limit)
-            self._run.ledger.judge(case, Verdict("process", FAILED, reason))
-        self._run.speed.adopt(case, self._run.ledger.of(case))
-        return self._run.ledger.of(case)
+            self._run.recorder.add_verdict(case, Verdict("process", FAILED, reason))
+        self._run.speed.adopt(case, self._run.recorder.record_of(case))
+        return self._run.recorder.record_of(case)
 
     def close(self) -> None:
         """Ends the process that the others were forked from."""
@@ -106,14 +106,14 @@ def _record_of(case: Case, place: Path) -> Record | None:
     return None
 
 
-def run_apart(
+def run_isolated(
     arguments: Sequence[str],
     *,
     folder: Path,
     log: Path,
     limit_seconds: float,
     server: ForkServer | None = None,
-) -> Ended:
+) -> ProcessEnd:
     """Runs `python ARGUMENTS` in its own process group, everything it prints going to `log`.
 
     With a server, ARGUMENTS are "-m", a module and the module's own, and the process is forked.
@@ -137,7 +137,7 @@ def run_apart(
             status = _forked(server, arguments, folder, log, limit_seconds or None)
         except (EOFError, OSError):  # no server, or one that has died
             status = _interpreted(arguments, folder, output, limit_seconds or None)
-    return Ended(status, _last_words(log))
+    return ProcessEnd(status, _last_words(log))
 
 
 def _forked(

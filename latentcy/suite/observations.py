@@ -19,7 +19,7 @@ from latentcy.pipelines import time_spent as spent
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.sampler import Sampler, untimed
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 from latentcy.store.results import Results
 from latentcy.suite.run_plan import ImagePlan
 
@@ -39,7 +39,7 @@ class Observation:
         return self.reading.values.get("CLIP")
 
 
-class Gallery:
+class Observer:
     """Observes cases on one set of prompts, image i from prompt i and its own seed."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Gallery:
         batch = sampler.variant.observed_batch or self._batch
         prompts, seeds = self.prompts[: asked.images], self.seeds[: asked.images]
         with contextlib.ExitStack() as stack:
-            short = stack.enter_context(shortened(sampler, asked.steps))
+            short = stack.enter_context(with_few_steps(sampler, asked.steps))
             stack.enter_context(untimed(sampler))
             made = short.observe(prompts, seeds, batch=batch)
             healths = look(made.images, made.latents, made.decoded, made.flagged)

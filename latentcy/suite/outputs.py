@@ -16,7 +16,7 @@ from latentcy.store.results import RunFile, read_run
 
 
 @dataclass(frozen=True)
-class Outlets:
+class Outputs:
     """What was asked for; None where it was not.
 
     Attributes:
@@ -34,29 +34,29 @@ class Outlets:
 
 
 @dataclass(frozen=True)
-class Delivered:
+class OutputReport:
     """What became of one outlet, in one line; the run's own files are there in any case."""
 
     line: str
     failed: bool = False
 
 
-def deliver(results: Path, asked: Outlets) -> Iterator[Delivered]:
+def write_outputs(results: Path, asked: Outputs) -> Iterator[OutputReport]:
     """Hands a run's results to each outlet; one that fails costs no other.
 
     Raises LatentcyError where the run's own file cannot be read.
     """
     run = read_run(results)
     if not run.records:
-        yield Delivered("No case was measured, so there is nothing to hand on.")
+        yield OutputReport("No case was measured, so there is nothing to hand on.")
         return
     for hand_over in _wanted(results, run, asked):
         try:
-            yield Delivered(hand_over())
+            yield OutputReport(hand_over())
         except LatentcyError as error:
-            yield Delivered(str(error), failed=True)
+            yield OutputReport(str(error), failed=True)
         except Exception as error:  # a fault of ours, or of a library, costs this outlet alone
-            yield Delivered(str(_unexpected(results, error)), failed=True)
+            yield OutputReport(str(_unexpected(results, error)), failed=True)
 
 
 def _unexpected(results: Path, error: Exception) -> LatentcyError:
@@ -69,7 +69,7 @@ def _unexpected(results: Path, error: Exception) -> LatentcyError:
     )
 
 
-def _wanted(results: Path, run: RunFile, asked: Outlets) -> Iterator[Callable[[], str]]:
+def _wanted(results: Path, run: RunFile, asked: Outputs) -> Iterator[Callable[[], str]]:
     if asked.history:
         yield lambda: _history(results, asked.history or "")
     if asked.report:
@@ -82,7 +82,7 @@ def _wanted(results: Path, run: RunFile, asked: Outlets) -> Iterator[Callable[[]
         yield lambda: _json(asked.bencher, bencher_metrics(run.records), "Bencher")
 
 
-def _report(results: Path, asked: Outlets) -> str:
+def _report(results: Path, asked: Outputs) -> str:
     from latentcy.report.html.page import write_report  # plotly only where it is needed
 
     assert asked.report is not None

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device, emulates
 from latentcy.pipelines.sampler import Sampler, untimed
-from latentcy.pipelines.stages import shortened
-from latentcy.suite.active_pipeline import Loaded
+from latentcy.pipelines.stages import with_few_steps
+from latentcy.suite.active_pipeline import ActivePipeline
 from latentcy.suite.run_plan import CaseCost
 
 FEW, MORE = 2, 4  # steps of the two calls whose difference is that of a step
@@ -30,7 +30,7 @@ class Probe:
     def __init__(
         self,
         device: Device,
-        loaded: Loaded,
+        loaded: ActivePipeline,
         *,
         calls: Mapping[str, int],
         references: Mapping[str, str],
@@ -86,7 +86,7 @@ class Probe:
 
 def _seconds(sampler: Sampler, steps: int) -> float:
     """Of one call of the workload in so many steps; nan where the clock stands still."""
-    with shortened(sampler, min(steps, sampler.workload.steps)) as short:
+    with with_few_steps(sampler, min(steps, sampler.workload.steps)) as short:
         started = time.perf_counter()
         short.generate()
         seconds = time.perf_counter() - started

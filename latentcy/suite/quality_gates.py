@@ -20,10 +20,10 @@ from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.variants import Quality, Tolerance, Variant
-from latentcy.suite.active_pipeline import Loaded
-from latentcy.suite.observations import Gallery, Observation
-from latentcy.suite.recorder import Ledger
-from latentcy.suite.references import OtherPlace, References
+from latentcy.suite.active_pipeline import ActivePipeline
+from latentcy.suite.observations import Observation, Observer
+from latentcy.suite.recorder import Recorder
+from latentcy.suite.references import EnvironmentReference, References
 from latentcy.suite.run_plan import ImagePlan
 from latentcy.suite.run_time import RunTime
 
@@ -44,7 +44,7 @@ PROFILED: dict[str, Callable[..., Verdict | None]] = {
 }
 
 
-class Likeness:
+class QualityGates:
     """Observes each case once, and holds it against its reference."""
 
     def __init__(
@@ -53,16 +53,16 @@ class Likeness:
         model: Model,
         device: Device,
         cases: Sequence[Case],
-        loaded: Loaded,
-        ledger: Ledger,
-        gallery: Gallery,
+        loaded: ActivePipeline,
+        recorder: Recorder,
+        observer: Observer,
         references: References,
         time: RunTime,
     ) -> None:
         self._time = time
         self._model, self._device, self._cases = model, device, cases
-        self._loaded, self._ledger, self._gallery = loaded, ledger, gallery
-        self._elsewhere = references if isinstance(references, OtherPlace) else None
+        self._loaded, self._recorder, self._observer = loaded, recorder, observer
+        self._elsewhere = references if isinstance(references, EnvironmentReference) else None
         self._observations: dict[tuple[str, ImagePlan], Observation] = {}
         self._there: dict[tuple[str, ImagePlan], Observation] = {}
         self._profiles: dict[tuple[str, ImagePlan], Profile] = {}
@@ -70,13 +70,13 @@ class Likeness:
 
     def images(self, case: Case) -> Verdict:
         """Whether no image of the case is black, flat or born of non-finite values."""
-        return self._ledger.judge(case, self.observation(case).image_verdict)
+        return self._recorder.add_verdict(case, self.observation(case).image_verdict)
 
     def tokens(self, case: Case) -> Verdict:
         """Whether the case reads every prompt to its end."""
         pipeline = self._loaded.sampler(case).pipeline
-        verdict = tokens_verdict(self._gallery.prompts, pipeline.tokenizer, pipeline=pipeline)
-        return self._ledger.judge(case, verdict)
+        verdict = tokens_verdict(self._observer.prompts, pipeline.tokenizer, pipeline=pipeline)
+        return self._recorder.add_verdict(case, verdict)
 
     def ssim(self, case: Case) -> Verdict | None:
         """SSIM to the reference from identical noise; None where the variant promises none."""
@@ -87,10 +87,10 @@ class Likeness:
         def judge() -> Verdict:
             seen = self._profile(case)
             if isinstance(seen, str):
-                return self._ledger.open_gate(case, "SSIM", seen)
+                return self._recorder.leave_open(case, "SSIM", seen)
             values = seen.against["SSIM"]
-            self._ledger.update(case, ssim=float(np.mean(values)))
-            return self._ledger.judge(case, ssim_verdict(values, limit))
+            self._recorder.update(case, ssim=float(np.mean(values)))
+            return self._recorder.add_verdict(case, ssim_verdict(values, limit))
 
         return self._until_known(case, judge)
 
@@ -103,9 +103,9 @@ class Likeness:
         def judge() -> Verdict | None:
             seen = self._profile(case)
             if isinstance(seen, str):
-                return self._ledger.open_gate(case, gate, seen)
+                return self._recorder.leave_open(case, gate, seen)
             verdict = PROFILED[gate](seen, bounds(kind))
-            return None if verdict is None else self._ledger.judge(case, verdict)
+            return None if verdict is None else self._recorder.add_verdict(case, verdict)
 
         return self._until_known(case, judge)
 
@@ -113,21 +113,21 @@ class Likeness:
         """CLIP per prompt, paired with the reference; None where the variant promises none."""
         observation = self.observation(case)
         if observation.clip is not None:
-            self._ledger.update(case, clip=float(np.mean(observation.clip)))
+            self._recorder.update(case, clip=float(np.mean(observation.clip)))
         limit = self._promised(case).clip_drop
         if limit is None or not self._has_reference(case):
             return None
         if observation.clip is None:
-            why = f"no scorer: {self._gallery.without_scorer}"
-            return self._ledger.open_gate(case, "CLIP", why)
+            why = f"no scorer: {self._observer.without_scorer}"
+            return self._recorder.leave_open(case, "CLIP", why)
 
         def judge() -> Verdict:
             own, reference = self.observation(case), self._held_against(case, name)
             if isinstance(reference, str):
-                return self._ledger.open_gate(case, "CLIP", reference)
+                return self._recorder.leave_open(case, "CLIP", reference)
             assert own.clip is not None and reference.clip is not None  # one scorer for all cases
-            self._ledger.update(case, clip=float(np.mean(own.clip)))
-            return self._ledger.judge(case, clip_verdict(own.clip, reference.clip, limit))
+            self._recorder.update(case, clip=float(np.mean(own.clip)))
+            return self._recorder.add_verdict(case, clip_verdict(own.clip, reference.clip, limit))
 
         name = case.variant.reference
         return self._until_known(case, judge)
@@ -139,7 +139,7 @@ class Likeness:
             name = self._alike(case) or case.variant.reference
             if self._time.more_images(case, self._case(case, name).id) is None:
                 break
-            self._ledger.update(case, plan=self._time.of(case).to_dict())
+            self._recorder.update(case, plan=self._time.of(case).to_dict())
             self.images(case)
             verdict = judge()
         return verdict
@@ -153,7 +153,7 @@ class Likeness:
         if key not in self._observations:
             sampler = self._loaded.sampler(case)
             own = label == case.label
-            made = self._gallery.add(label, sampler, images, in_picture=own)
+            made = self._observer.add(label, sampler, images, in_picture=own)
             self._observations[key] = made
         return self._observations[key]
 
@@ -191,7 +191,7 @@ class Likeness:
                 return reference
             self._profiles[key] = self._compared(case, reference)
             against = self._profiles[key].to_dict()["against"]
-            self._ledger.update(case, profile=against, image_reference=name)
+            self._recorder.update(case, profile=against, image_reference=name)
         return self._profiles[key]
 
     def _compared(self, case: Case, reference: Observation) -> Profile:
@@ -241,15 +241,15 @@ class Likeness:
         wanted = f"{self._model.name}/{case.variant.group}/{name}"
         return next(other for other in self._cases if other.id == wanted)
 
-    def _from_elsewhere(self, case: Case, place: OtherPlace) -> Observation | str:
+    def _from_elsewhere(self, case: Case, place: EnvironmentReference) -> Observation | str:
         """The same case's images in the other environment. Raises LatentcyError for a dead one."""
         asked = self._time.of(case).images
         key = case.id, asked
         if key not in self._there:
             short = replace(case, workload=replace(case.workload, steps=asked.steps))
-            prompts, seeds = self._gallery.prompts, self._gallery.seeds
+            prompts, seeds = self._observer.prompts, self._observer.seeds
             images = place.images(short, prompts[: asked.images], seeds[: asked.images])
-            self._there[key] = self._gallery.read(f"{case.label} (other)", images, asked)
+            self._there[key] = self._observer.read(f"{case.label} (other)", images, asked)
         there = self._there[key]
         if there.image_verdict.status == FAILED:
             return f"the other environment's images cannot be used: {there.image_verdict.reason}"

@@ -1,4 +1,4 @@
-"""The ledger: what is known of each case so far, on disk as soon as it is known."""
+"""The recorder: what is known of each case so far, on disk as soon as it is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latentcy.store.published_tables import published
 from latentcy.store.results import Results
 
 
-class Ledger:
+class Recorder:
     """The records of a run's cases, written to `results` after every change."""
 
     def __init__(
@@ -37,13 +37,13 @@ class Ledger:
         """The records so far, in the order of the cases."""
         return tuple(self._records[one] for one in self._order if one in self._records)
 
-    def of(self, case: Case) -> Record:
+    def record_of(self, case: Case) -> Record:
         """The case's record; an empty one where nothing is known."""
         return self._records.get(case.id) or self._empty(case)
 
     def update(self, case: Case, **changed: object) -> Record:
         """Changes fields of the case's record."""
-        self._records[case.id] = replace(self.of(case), **changed)  # type: ignore[arg-type]
+        self._records[case.id] = replace(self.record_of(case), **changed)  # type: ignore[arg-type]
         self._results.write(self._reason, self._environment, self.records)
         return self._records[case.id]
 
@@ -58,15 +58,15 @@ class Ledger:
         if self._records:
             self._results.write(self._reason, self._environment, self.records)
 
-    def judge(self, case: Case, verdict: Verdict) -> Verdict:
+    def add_verdict(self, case: Case, verdict: Verdict) -> Verdict:
         """Adds a verdict, in place of an earlier one of the same gate; returns it."""
-        others = tuple(one for one in self.of(case).verdicts if one.gate != verdict.gate)
+        others = tuple(one for one in self.record_of(case).verdicts if one.gate != verdict.gate)
         self.update(case, verdicts=(*others, verdict))
         return verdict
 
-    def open_gate(self, case: Case, gate: str, reason: str) -> Verdict:
+    def leave_open(self, case: Case, gate: str, reason: str) -> Verdict:
         """Adds the verdict that nothing could be held against the case."""
-        return self.judge(case, Verdict(gate, INCONCLUSIVE, reason))
+        return self.add_verdict(case, Verdict(gate, INCONCLUSIVE, reason))
 
     def _empty(self, case: Case) -> Record:
         row = published(None, case.variant.group, case.variant.name)

@@ -17,10 +17,10 @@ from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.sampler import Sampler
 from latentcy.remote.environment import OtherEnvironment, OtherSampler, version_differences
-from latentcy.suite.active_pipeline import Loaded
+from latentcy.suite.active_pipeline import ActivePipeline
 
 
-class Timed(Protocol):
+class TimedGenerator(Protocol):
     """Something that generates and says how long it took."""
 
     def seconds(self) -> float: ...
@@ -52,7 +52,7 @@ class References(Protocol):
         """Whether the case has to be no slower than its reference."""
         ...
 
-    def open(self, case: Case, *, beside: Sampler) -> Timed:
+    def open(self, case: Case, *, beside: Sampler) -> TimedGenerator:
         """Loads the reference beside the case. Raises LatentcyError where it cannot."""
         ...
 
@@ -61,7 +61,7 @@ class References(Protocol):
         ...
 
 
-class OtherVariants:
+class VariantReference:
     """Each case against its reference variant, in the same group."""
 
     processes = ()
@@ -74,7 +74,7 @@ class OtherVariants:
         *,
         model: Model,
         device: Device,
-        loaded: Loaded,
+        loaded: ActivePipeline,
     ) -> None:
         self._settings, self._cases, self._loaded = settings, cases, loaded
         self._model, self._device = model, device
@@ -94,7 +94,7 @@ class OtherVariants:
         itself = self._of(case).id == case.id
         return variant.speed_gated and self._device.kind in variant.no_slower_on and not itself
 
-    def open(self, case: Case, *, beside: Sampler) -> Timed:
+    def open(self, case: Case, *, beside: Sampler) -> TimedGenerator:
         reference = self._of(case)
         sampler = self._loaded.another(reference)
         if not (is_compiled(sampler.pipeline) and is_compiled(beside.pipeline)):
@@ -107,7 +107,7 @@ class OtherVariants:
     def lost(self, error: Exception) -> bool:
         return False
 
-    def _apart(self, reference: Case) -> Timed:
+    def _apart(self, reference: Case) -> TimedGenerator:
         """The reference in a process of its own, with this same interpreter."""
         place = OtherEnvironment(
             sys.executable, device=spec(self._device), threads=self._device.threads
@@ -117,20 +117,20 @@ class OtherVariants:
         except BaseException:
             place.close()
             raise
-        return Elsewhere(sampler, place.close)
+        return RemoteSampler(sampler, place.close)
 
     def _of(self, case: Case) -> Case:
         wanted = f"{self._model.name}/{case.variant.group}/{case.variant.reference}"
         return next(other for other in self._cases if other.id == wanted)
 
 
-class Itself:
+class SelfReference:
     """Each case against a second load of itself: what is found is a false alarm."""
 
     processes = ()
     speedups = False
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: ActivePipeline) -> None:
         self._loaded = loaded
 
     def name(self, case: Case) -> str:
@@ -149,7 +149,7 @@ class Itself:
         return False
 
 
-class OtherPlace:
+class EnvironmentReference:
     """Each case against the same case in another interpreter's environment."""
 
     speedups = False
@@ -191,9 +191,9 @@ class OtherPlace:
     def promised(self, case: Case) -> bool:
         return case.variant.speed_gated
 
-    def open(self, case: Case, *, beside: Sampler) -> Elsewhere:
+    def open(self, case: Case, *, beside: Sampler) -> RemoteSampler:
         """The other side's sampler; it stays loaded for `images` until another case is opened."""
-        return Elsewhere(self._sampler(case), lambda: None)
+        return RemoteSampler(self._sampler(case), lambda: None)
 
     def lost(self, error: Exception) -> bool:
         return self._other.pid is None
@@ -222,7 +222,7 @@ class OtherPlace:
         return self._open
 
 
-class Elsewhere:
+class RemoteSampler:
     """A sampler in another process, timed there."""
 
     def __init__(self, sampler: OtherSampler, close: Callable[[], None]) -> None:

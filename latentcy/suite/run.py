@@ -12,7 +12,7 @@ from latentcy.core.run_info import about_now
 from latentcy.core.settings import Settings
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
 from latentcy.gates.latency import latency_verdict
-from latentcy.gates.memory import Tensors, memory_verdict
+from latentcy.gates.memory import TensorMemory, memory_verdict
 from latentcy.gates.published_claims import Evidence, Finding, findings
 from latentcy.measure.tensor_memory import peak_tensor_bytes
 from latentcy.pipelines import time_spent as spent
@@ -22,22 +22,27 @@ from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.prompts import chosen_prompts
 from latentcy.pipelines.variants import GROUP_WORKLOADS, Variant
 from latentcy.pipelines.workload import workload
-from latentcy.store.baseline_store import Shelf
+from latentcy.store.baseline_store import BaselineStore
 from latentcy.store.published_tables import published
 from latentcy.store.results import Results
-from latentcy.suite.active_pipeline import Loaded
-from latentcy.suite.golden_images import Archive
-from latentcy.suite.invariant_gates import Soundness
-from latentcy.suite.observations import Gallery
+from latentcy.suite.active_pipeline import ActivePipeline
+from latentcy.suite.golden_images import GoldenImages
+from latentcy.suite.invariant_gates import InvariantGates
+from latentcy.suite.observations import Observer
 from latentcy.suite.probe import Probe
-from latentcy.suite.quality_gates import Likeness
-from latentcy.suite.recorder import Ledger
-from latentcy.suite.references import Itself, OtherPlace, OtherVariants, References
+from latentcy.suite.quality_gates import QualityGates
+from latentcy.suite.recorder import Recorder
+from latentcy.suite.references import (
+    EnvironmentReference,
+    References,
+    SelfReference,
+    VariantReference,
+)
 from latentcy.suite.run_plan import TIMED_GATES, ImagePlan
 from latentcy.suite.run_time import MINUTES, RunTime
 from latentcy.suite.selection import chosen_cases, chosen_variants
-from latentcy.suite.speed_gates import Speed
-from latentcy.suite.target import download_parts, find_place
+from latentcy.suite.speed_gates import SpeedGates
+from latentcy.suite.target import fetch_weights, resolve_target
 
 NO_END = "it was ended before it could say how far it came"
 
@@ -57,8 +62,8 @@ class Run:
         self.settings = settings
         self._tf32_defaults = tf32_switches()  # before anything here has switched it
         self.variants = chosen_variants(settings)
-        self.device, self.model, self.reason = find_place(settings)
-        download_parts(self.model, self.variants)
+        self.device, self.model, self.reason = resolve_target(settings)
+        fetch_weights(self.model, self.variants)
         self.environment = environment(self.device)
         chosen = chosen_prompts(
             self.model, settings.prompts_file, settings.images, first_seed=settings.first_seed
@@ -70,7 +75,7 @@ class Run:
             Path(), command=settings.command, prompts=chosen.prompts, seeds=chosen.seeds
         )
         self.results = Results(settings.results, replace(about, interrupted=NO_END))
-        self.gallery = Gallery(
+        self.observer = Observer(
             self.model,
             self.device,
             chosen.prompts,
@@ -79,15 +84,15 @@ class Run:
             say,
             batch=settings.batch,
         )
-        self.archive = Archive(
+        self.golden_images = GoldenImages(
             settings,
             model=self.model,
             device=self.device,
             environment=self.environment,
-            gallery=self.gallery,
+            observer=self.observer,
         )
-        self.shelf = Shelf(settings, self.device, self.model, self.environment)
-        self.loaded = Loaded(self.model, self.device)
+        self.baseline_store = BaselineStore(settings, self.device, self.model, self.environment)
+        self.loaded = ActivePipeline(self.model, self.device)
         self.cases = tuple(self._case(variant) for variant in self.variants)
         self.time = RunTime(
             _minutes(settings, self.model),
@@ -95,7 +100,7 @@ class Run:
         )
         self._say = say
         self.chosen = chosen_cases(self.cases, settings)
-        self.ledger = Ledger(
+        self.recorder = Recorder(
             model=self.model,
             device=self.device,
             environment=self.environment,
@@ -104,33 +109,33 @@ class Run:
             cases=self.cases,
         )
         self.references = self._references(say)
-        self.speed = Speed(
+        self.speed = SpeedGates(
             settings,
             device=self.device,
             loaded=self.loaded,
-            ledger=self.ledger,
+            recorder=self.recorder,
             references=self.references,
             say=say,
             time=self.time,
         )
-        self.likeness = Likeness(
+        self.quality = QualityGates(
             model=self.model,
             device=self.device,
             cases=self.cases,
             loaded=self.loaded,
-            ledger=self.ledger,
-            gallery=self.gallery,
+            recorder=self.recorder,
+            observer=self.observer,
             references=self.references,
             time=self.time,
         )
-        self.soundness = Soundness(
+        self.invariants = InvariantGates(
             settings,
             model=self.model,
             device=self.device,
             cases=self.cases,
             loaded=self.loaded,
-            ledger=self.ledger,
-            shelf=self.shelf,
+            recorder=self.recorder,
+            baseline_store=self.baseline_store,
             time=self.time,
         )
         self._held: dict[str, int] = {}  # bytes of tensors, by case
@@ -139,7 +144,7 @@ class Run:
     @property
     def records(self) -> tuple[Record, ...]:
         """The records so far, in the order of the cases."""
-        return self.ledger.records
+        return self.recorder.records
 
     def expect(self, due: Mapping[str, Collection[str]]) -> None:
         """Tells which gates of which cases are due, by the case's id, and plans the run."""
@@ -163,13 +168,13 @@ class Run:
         """Notes that the case is at work from now on, and what it gets."""
         self.time.begin(case)
         if self.time.limited:
-            self.ledger.update(case, plan=self.time.of(case).to_dict())
+            self.recorder.update(case, plan=self.time.of(case).to_dict())
 
     def refusal(self, case: Case) -> str | None:
         """Why the case cannot run here, recorded as skipped; None where it can."""
         reason = self.why_not(case)
         if reason:
-            self.ledger.update(case, skipped=reason)
+            self.recorder.update(case, skipped=reason)
         return reason
 
     def why_not(self, case: Case) -> str | None:
@@ -184,47 +189,47 @@ class Run:
         if self.settings.self_check:
             return None
         if why := self.time.left_out(case, "latency"):
-            return self.ledger.open_gate(case, "latency", why)
-        record = self.ledger.of(case)
+            return self.recorder.leave_open(case, "latency", why)
+        record = self.recorder.record_of(case)
         assert record.seconds is not None  # timed before it is judged
         if self.settings.record:
-            return self.ledger.judge(case, self._record(case))
+            return self.recorder.add_verdict(case, self._record(case))
         if not case.variant.speed_gated:
             return None
         name = self.model.published_as
         row = published(name, case.variant.group, case.variant.name) if name else None
         verdict = latency_verdict(
             record.rounds,
-            self.shelf.stored(case),
+            self.baseline_store.stored(case),
             self.settings.latency_tolerance,
-            fingerprint=self.shelf.fingerprint(case, record.paired_with),
+            fingerprint=self.baseline_store.fingerprint(case, record.paired_with),
             published=row,
             speedup=record.speedup,
             device_name=self.device.name,
             model=name or self.model.name,
             yardstick_seconds=record.yardstick_seconds,
-            versions=self.shelf.versions,
+            versions=self.baseline_store.versions,
             marks=record.marks,
         )
-        return self.ledger.judge(case, verdict)
+        return self.recorder.add_verdict(case, verdict)
 
     def stored_images(self, case: Case) -> Verdict | None:
         """Holds the images against those stored; None where the case has none of its own."""
-        verdict = self.archive.verdict(case, self.likeness.observation(case))
-        return None if verdict is None else self.ledger.judge(case, verdict)
+        verdict = self.golden_images.verdict(case, self.quality.observation(case))
+        return None if verdict is None else self.recorder.add_verdict(case, verdict)
 
     def memory(self, case: Case) -> Verdict:
         """Holds the peak memory against the stored baseline."""
         self.speed.look_at(case)
         verdict = memory_verdict(
-            self.ledger.of(case).peak_bytes,
-            self.shelf.stored(case),
+            self.recorder.record_of(case).peak_bytes,
+            self.baseline_store.stored(case),
             self.settings.memory_tolerance,
             tensors=self._tensors(case),
-            fingerprint=self.shelf.fingerprint(case, None),
-            versions=self.shelf.versions,
+            fingerprint=self.baseline_store.fingerprint(case, None),
+            versions=self.baseline_store.versions,
         )
-        return self.ledger.judge(case, verdict)
+        return self.recorder.add_verdict(case, verdict)
 
     def claims(self) -> tuple[Finding, ...]:
         """The published page's claims, as far as this run can judge them."""
@@ -238,7 +243,7 @@ class Run:
 
     def fail(self, case: Case, gate: str, reason: str) -> None:
         """Records a case that could not be measured as failed, with its last words."""
-        self.ledger.judge(case, Verdict(gate, FAILED, reason))
+        self.recorder.add_verdict(case, Verdict(gate, FAILED, reason))
 
     def sentences(self) -> tuple[str, ...]:
         """What the run says of its own method and of where its time went."""
@@ -255,15 +260,15 @@ class Run:
         `interrupted` is how far the run came, where it did not come to its end.
         """
         self.speed.settle()
-        self.ledger.end(interrupted)
+        self.recorder.end(interrupted)
         self.close()
         self.results.write_grid(self.prompts)
 
     def close(self) -> None:
         """Lets the loaded pipeline go, and ends the other environment's process."""
         self.loaded.close()
-        self.soundness.close()
-        if isinstance(self.references, OtherPlace):
+        self.invariants.close()
+        if isinstance(self.references, EnvironmentReference):
             self.references.close()
 
     def _asked_images(self, case: Case) -> ImagePlan:
@@ -293,7 +298,7 @@ class Run:
         )
         return Case(f"{self.model.name}/{variant.id}", variant, work)
 
-    def _tensors(self, case: Case) -> Tensors | None:
+    def _tensors(self, case: Case) -> TensorMemory | None:
         """The case's tensors and its reference's; None where nothing is promised."""
         variant, name = case.variant, case.variant.reference
         if not variant.memory_gated or self.settings.against or name == variant.name:
@@ -304,11 +309,11 @@ class Run:
         reference = next(other for other in self.cases if other.id == wanted)
         if self.why_not(reference):
             return None
-        return Tensors(self._tensor_bytes(case), self._tensor_bytes(reference), name)
+        return TensorMemory(self._tensor_bytes(case), self._tensor_bytes(reference), name)
 
     def _tensor_bytes(self, case: Case) -> int:
         """The most bytes of tensors at once, read with the case alone in memory."""
-        costs = self.ledger.of(case).costs
+        costs = self.recorder.record_of(case).costs
         known = costs.memory.peak_tensor_bytes if costs and costs.memory else None
         if known is None and case.id not in self._held:
             self._held[case.id] = peak_tensor_bytes(self.loaded.sampler(case))
@@ -316,27 +321,29 @@ class Run:
 
     def _references(self, say: Callable[[str], None]) -> References:
         if self.settings.self_check:
-            return Itself(self.loaded)
+            return SelfReference(self.loaded)
         if self.settings.against:
-            return OtherPlace(
+            return EnvironmentReference(
                 self.settings,
                 model=self.model,
                 device=self.device,
                 environment=self.environment,
                 say=say,
             )
-        return OtherVariants(
+        return VariantReference(
             self.settings, self.cases, model=self.model, device=self.device, loaded=self.loaded
         )
 
     def _record(self, case: Case) -> Verdict:
         """Adds the case to this device's stored runs, unless its images are broken."""
-        if self.likeness.observation(case).image_verdict.status == FAILED:
+        if self.quality.observation(case).image_verdict.status == FAILED:
             why = "not recorded as a baseline, since its images are broken"
             return Verdict("latency", INCONCLUSIVE, why)
-        record = self.ledger.of(case)
-        self.archive.store(case, self.likeness.observation(case))
-        recorded = self.shelf.store(case, record, yardstick_seconds=record.yardstick_seconds)
+        record = self.recorder.record_of(case)
+        self.golden_images.store(case, self.quality.observation(case))
+        recorded = self.baseline_store.store(
+            case, record, yardstick_seconds=record.yardstick_seconds
+        )
         number = len(recorded.baseline.runs)
         why = f"{record.seconds:.4g} s recorded as run {number} of this device's baseline"
         if recorded.anew:

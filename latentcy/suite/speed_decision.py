@@ -1,4 +1,4 @@
-"""The docket: cases that were timed in pairs, judged together when all of them have been."""
+"""The decision on speed: cases timed in pairs are judged together, when all of them have been."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from latentcy.core.verdict import Verdict
 from latentcy.gates.speed import compare, false_alarms, self_check_verdict, speed_verdicts
 from latentcy.pipelines.case import Case
 from latentcy.stats.paired_tests import proportion
-from latentcy.suite.recorder import Ledger
+from latentcy.suite.recorder import Recorder
 from latentcy.suite.references import References
 
 GATE, SELF_CHECK = "speed", "self-check"
 
 
-class Docket:
+class SpeedDecision:
     """Collects comparisons, and decides on all of them with one correction for their number."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, references: References) -> None:
-        self._settings, self._ledger, self._references = settings, ledger, references
+    def __init__(self, settings: Settings, recorder: Recorder, references: References) -> None:
+        self._settings, self._recorder, self._references = settings, recorder, references
         self._compared: dict[str, tuple[Case, Comparison]] = {}
         self._trials: dict[str, tuple[Comparison, ...]] = {}
         self._open: dict[str, str] = {}
@@ -76,12 +76,12 @@ class Docket:
         if self._settings.self_check:
             trials = self._trials.get(case.id, ())
             if not trials:
-                return self._ledger.open_gate(case, SELF_CHECK, self.why_open(case))
+                return self._recorder.leave_open(case, SELF_CHECK, self.why_open(case))
             return self._noted(case, self_check_verdict(trials))
         if case.id not in self._compared:
-            return self._ledger.open_gate(case, GATE, self.why_open(case))
+            return self._recorder.leave_open(case, GATE, self.why_open(case))
         self.settle()
-        return next(one for one in self._ledger.of(case).verdicts if one.gate == GATE)
+        return next(one for one in self._recorder.record_of(case).verdicts if one.gate == GATE)
 
     def settle(self) -> None:
         """Records the verdicts of all compared cases, also of those that no test asks for."""
@@ -110,7 +110,7 @@ class Docket:
 
     def _noted(self, case: Case, verdict: Verdict) -> Verdict:
         reason = "; ".join([verdict.reason, *self._notes.get(case.id, ())])
-        return self._ledger.judge(case, Verdict(verdict.gate, verdict.status, reason))
+        return self._recorder.add_verdict(case, Verdict(verdict.gate, verdict.status, reason))
 
 
 def _imprecise(one: Comparison, asked: float) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from latentcy.measure.components import components
 from latentcy.measure.flops import count_flops
 from latentcy.measure.machine_speed import Yardstick
 from latentcy.measure.pairing import Pairing, time_pairs
-from latentcy.measure.peak_flops import Peaks
+from latentcy.measure.peak_flops import PeakFlopsCache
 from latentcy.measure.profiler_trace import write_trace
 from latentcy.measure.tensor_memory import peak_tensor_bytes
 from latentcy.pipelines.case import Case
@@ -33,22 +33,22 @@ from latentcy.pipelines.devices.device import Device, free, is_out_of_memory
 from latentcy.pipelines.devices.memory import watched_memory
 from latentcy.pipelines.optimizations.compilation import compile_failure, is_compile_failure
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened, stage_seconds
+from latentcy.pipelines.stages import stage_seconds, with_few_steps
 from latentcy.stats.looks import Looks, looks_for
 from latentcy.stats.paired_tests import log_ratios
-from latentcy.suite.active_pipeline import Loaded
+from latentcy.suite.active_pipeline import ActivePipeline
 from latentcy.suite.pair_budget import PILOT_PAIRS, Budget, Plan, plan_pairs
-from latentcy.suite.recorder import Ledger
-from latentcy.suite.references import References, Timed
+from latentcy.suite.recorder import Recorder
+from latentcy.suite.references import References, TimedGenerator
 from latentcy.suite.run_time import RunTime
-from latentcy.suite.speed_decision import Docket
-from latentcy.suite.timed_case import Timing, steady_mean, yardstick_seconds
+from latentcy.suite.speed_decision import SpeedDecision
+from latentcy.suite.timed_case import TimedCase, steady_mean, yardstick_seconds
 
 FIXED_PAIRS = 20  # where a precision is asked for that a budget cannot reach
 TRACED_STEPS = 3  # they are alike, and a trace of fifty is too large for its viewer
 
 
-class Speed:
+class SpeedGates:
     """Times cases, and judges them when all have been timed."""
 
     def __init__(
@@ -56,20 +56,20 @@ class Speed:
         settings: Settings,
         *,
         device: Device,
-        loaded: Loaded,
-        ledger: Ledger,
+        loaded: ActivePipeline,
+        recorder: Recorder,
         references: References,
         say: Callable[[str], None],
         time: RunTime,
     ) -> None:
         self._time = time
         self._settings, self._device = settings, device
-        self._loaded, self._ledger, self._references = loaded, ledger, references
+        self._loaded, self._recorder, self._references = loaded, recorder, references
         self._say = say
-        self._docket = Docket(settings, ledger, references)
+        self._decision = SpeedDecision(settings, recorder, references)
         self._budget = Budget(settings.budget)
         self._promised = 1
-        self._peaks = Peaks(device)
+        self._peaks = PeakFlopsCache(device)
         self._outer = self._inner = 0.0
 
     def expect(self, cases: Sequence[Case], *, together: Sequence[Case] = ()) -> None:
@@ -92,14 +92,14 @@ class Speed:
         """Whether there is no time to time the case; what that leaves open says so."""
         why = self._time.left_out(case, "latency")
         if why is not None:
-            self._docket.leave_open(case, why)
+            self._decision.leave_open(case, why)
         return why is not None
 
     def calls(self, case: Case) -> int:
         """How often the case is timed where nothing is paired."""
         return self._rounds(case)
 
-    def begin(self, case: Case) -> Timing:
+    def begin(self, case: Case) -> TimedCase:
         """Loads the case and its reference, warms both, and settles how many rounds are timed.
 
         Memory and stages are read first, while the case is alone in memory. Raises LatentcyError
@@ -116,7 +116,7 @@ class Speed:
             reference = self._warm_reference(case, sampler)
             if reference is not None:
                 plan, pairing = self._pair(case, reference, sampler)
-        return Timing(
+        return TimedCase(
             case=case,
             sampler=sampler,
             pairing=pairing,
@@ -127,7 +127,7 @@ class Speed:
             conditions_before=conditions,
         )
 
-    def end(self, timing: Timing, rounds: Sequence[float], *, cut_off: bool = False) -> None:
+    def end(self, timing: TimedCase, rounds: Sequence[float], *, cut_off: bool = False) -> None:
         """Records the seconds of each round, the pairs, and what happened around them."""
         case = timing.case
         self._budget.spend(case.id, time.perf_counter() - timing.started)
@@ -140,7 +140,7 @@ class Speed:
         marks = (*conditions.marks(), *([drift] if drift else []))
         self._outer += sum(rounds)
         self._inner += timing.inside
-        self._ledger.update(
+        self._recorder.update(
             case,
             seconds=float(np.median(rounds)),
             rounds=tuple(rounds),
@@ -151,9 +151,9 @@ class Speed:
         if timing.pairing is not None:
             self._compare(timing, rounds, marks, cut_off=cut_off)
         elif self._references.speedups:
-            self._ledger.update(case, speedup=self._speedup_of_medians(case))
+            self._recorder.update(case, speedup=self._speedup_of_medians(case))
 
-    def cut_off(self, timing: Timing, rounds: Sequence[float]) -> None:
+    def cut_off(self, timing: TimedCase, rounds: Sequence[float]) -> None:
         """Keeps what was measured before an error in the middle of the rounds, and lets go."""
         with contextlib.suppress(Exception), contextlib.closing(timing):  # the error itself counts
             if rounds:
@@ -164,26 +164,26 @@ class Speed:
 
         None where the case promises nothing here. To be asked when all have been timed.
         """
-        return self._docket.verdict(case)
+        return self._decision.verdict(case)
 
     def climbing(self, case: Case) -> Verdict | None:
         """Whether latency climbs from pair to pair; None where none were timed, or none is due."""
-        pairs = self._ledger.of(case).pairs
+        pairs = self._recorder.record_of(case).pairs
         if pairs is None or not self._references.promised(case):
             return None
-        return self._ledger.judge(case, climbing_verdict(pairs))
+        return self._recorder.add_verdict(case, climbing_verdict(pairs))
 
     def adopt(self, case: Case, record: Record) -> None:
         """Takes up what another process has measured of a case."""
-        self._docket.adopt(case, record)
+        self._decision.adopt(case, record)
 
     def settle(self) -> None:
         """Records the verdicts that no test has asked for."""
-        self._docket.settle()
+        self._decision.settle()
 
     def sentences(self) -> tuple[str, ...]:
         """What the run says of its own method: false alarms, and what timing itself cost."""
-        checked = self._docket.sentence()
+        checked = self._decision.sentence()
         lines = [checked] if checked else []
         if self._inner:
             share = self._outer / self._inner - 1
@@ -192,11 +192,11 @@ class Speed:
 
     def look_at(self, case: Case) -> None:
         """Reads what the case costs, once, alone in memory and before anything is timed."""
-        if self._ledger.of(case).costs is not None:
+        if self._recorder.record_of(case).costs is not None:
             return
         sampler = self._loaded.sampler(case)
         steps = self._time.of(case).call_steps
-        with shortened(sampler, steps) as short:
+        with with_few_steps(sampler, steps) as short:
             first = short.seconds()
             stages = stage_seconds(short)
             with watched_memory(self._device) as watched:
@@ -206,7 +206,7 @@ class Speed:
         if steps is not None:
             ran = unet_calls(sampler.pipeline.scheduler, steps)
             stages = _of_all_steps(stages, ran, flops.unet_calls)
-        self._ledger.update(case, stages=stages, peak_bytes=memory.peak_bytes)
+        self._recorder.update(case, stages=stages, peak_bytes=memory.peak_bytes)
         costs = Costs(
             calls=Calls(self._loaded.load_seconds, first, warm, steps),
             stages=stages,
@@ -215,18 +215,18 @@ class Speed:
             memory=memory,
             components=components(sampler.pipeline),
         )
-        self._ledger.update(case, costs=costs)
+        self._recorder.update(case, costs=costs)
         if self._settings.trace:
             place = self._settings.results / "traces" / f"{case.label}.json.gz"
             self._say(f"{case.label}: trace {write_trace(sampler, place, steps=TRACED_STEPS)}")
 
-    def _warm_reference(self, case: Case, sampler: Sampler) -> Timed | None:
+    def _warm_reference(self, case: Case, sampler: Sampler) -> TimedGenerator | None:
         """The reference, loaded and warm; None where it cannot be used, with the reason kept."""
         why = self._why_alone(case)
         if why:
-            self._docket.leave_open(case, why)
+            self._decision.leave_open(case, why)
             return None
-        reference: Timed | None = None
+        reference: TimedGenerator | None = None
         try:
             reference = self._references.open(case, beside=sampler)
             reference.seconds()
@@ -237,7 +237,7 @@ class Speed:
             if reference is not None:
                 reference.close()
             free(self._device)
-            self._docket.leave_open(case, f"its reference cannot be used: {_reason(error)}")
+            self._decision.leave_open(case, f"its reference cannot be used: {_reason(error)}")
             return None
 
     def _why_alone(self, case: Case) -> str | None:
@@ -250,7 +250,9 @@ class Speed:
             return "it promises no speed here (--pairs N times it in pairs all the same)"
         return None
 
-    def _pair(self, case: Case, reference: Timed, sampler: Sampler) -> tuple[Plan, Pairing]:
+    def _pair(
+        self, case: Case, reference: TimedGenerator, sampler: Sampler
+    ) -> tuple[Plan, Pairing]:
         try:
             plan = self._plan(case, reference, sampler)
         except BaseException:
@@ -274,7 +276,7 @@ class Speed:
     def _trials(self) -> int:
         return self._settings.trials if self._settings.self_check else 1
 
-    def _plan(self, case: Case, reference: Timed, sampler: Sampler) -> Plan:
+    def _plan(self, case: Case, reference: TimedGenerator, sampler: Sampler) -> Plan:
         """After how many pairs it is judged, by one more generation of each side."""
         pair_seconds = reference.seconds() + sampler.seconds()
         if self._settings.pairs is None and not self._settings.precision:
@@ -290,7 +292,9 @@ class Speed:
         known = [one for one in allowed if one is not None]
         return replace(plan, seconds=min(known) if known else None)
 
-    def _fixed(self, case: Case, reference: Timed, sampler: Sampler, pair_seconds: float) -> Plan:
+    def _fixed(
+        self, case: Case, reference: TimedGenerator, sampler: Sampler, pair_seconds: float
+    ) -> Plan:
         """A fixed number, by a pilot where a precision is asked for."""
         promised = self._references.promised(case)
         settings = self._settings
@@ -319,24 +323,24 @@ class Speed:
         )
 
     def _compare(
-        self, timing: Timing, rounds: Sequence[float], marks: Sequence[str], *, cut_off: bool
+        self, timing: TimedCase, rounds: Sequence[float], marks: Sequence[str], *, cut_off: bool
     ) -> None:
         assert timing.pairing is not None
         case, pairs = timing.case, timing.pairing.pairs(rounds)
         notes = [one for one in (timing.plan.note, timing.stopped, *marks) if one]
         looks = timing.plan.looks.count
         trials = timing.pairing.sizes
-        one = self._docket.add(case, pairs, looks=looks, trials=trials, notes=notes)
+        one = self._decision.add(case, pairs, looks=looks, trials=trials, notes=notes)
         if len(timing.plan.looks.pairs) > 1:
             self._say(f"{case.label}: {len(pairs)} pairs; {one.size} than its reference")
         if cut_off:
             why = f"its timing was cut off after {len(pairs)} of {timing.rounds} pairs"
-            self._docket.leave_open(case, why)
+            self._decision.leave_open(case, why)
         speedup = None
         if self._references.speedups:
             known = math.isfinite(one.ratio)
             speedup = 1 / one.ratio if known else self._speedup_of_medians(case)
-        self._ledger.update(
+        self._recorder.update(
             case,
             pairs=pairs,
             comparison=one,
@@ -346,9 +350,9 @@ class Speed:
 
     def _speedup_of_medians(self, case: Case) -> float | None:
         """Over the reference's median, where that was timed in this run."""
-        own = self._ledger.of(case).seconds
+        own = self._recorder.record_of(case).seconds
         wanted = f"/{case.variant.group}/{case.variant.reference}"
-        for record in self._ledger.records:
+        for record in self._recorder.records:
             if record.case.endswith(wanted) and record.seconds and own:
                 return record.seconds / own
         return None

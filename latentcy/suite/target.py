@@ -18,7 +18,7 @@ from latentcy.pipelines.variants import Variant
 SMALL = 64  # pixels: a model of this size is too small for several threads
 
 
-def find_place(settings: Settings) -> tuple[Device, Model, str]:
+def resolve_target(settings: Settings) -> tuple[Device, Model, str]:
     """The device and the model, and why that model; torch's threads are set on a CPU.
 
     Without --threads the device also knows how many there were, for what is not timed.
@@ -38,7 +38,7 @@ def find_place(settings: Settings) -> tuple[Device, Model, str]:
     return device, model, reason
 
 
-def download_parts(model: Model, variants: Sequence[Variant]) -> None:
+def fetch_weights(model: Model, variants: Sequence[Variant]) -> None:
     """Has what the variants need here before anything runs, so that a download can be seen.
 
     Raises LatentcyError for a damaged scorer of a local model, by which every case is judged.

@@ -14,13 +14,13 @@ from latentcy.pipelines.devices.conditions import Reading
 from latentcy.pipelines.devices.device import is_out_of_memory
 from latentcy.pipelines.sampler import Sampler
 from latentcy.suite.pair_budget import Plan
-from latentcy.suite.references import Timed
+from latentcy.suite.references import TimedGenerator
 
 STEADY = 0.05  # share by which the yardstick may change during a case and still correct it
 
 
 @dataclass
-class Timing:
+class TimedCase:
     """One case about to be timed: how often, and what runs around each round.
 
     Attributes:
@@ -31,7 +31,7 @@ class Timing:
     case: Case
     sampler: Sampler
     pairing: Pairing | None
-    reference: Timed | None
+    reference: TimedGenerator | None
     plan: Plan
     yardstick: Yardstick
     yardstick_before: float | None  # seconds

@@ -11,11 +11,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentcy.core.verdict import FAILED, PASSED, Verdict
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.measure.step_probe import decoder_entrance
 from latentcy.pipelines.models.weights import WEIGHTED_PARTS
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 
 GATE = "dtype"
 STEPS = 2  # of the generation that is watched
@@ -121,8 +121,8 @@ def flowing(sampler: Sampler) -> Flow:
     either = tuple(each for each in (stated, autocast) if each is not None)
     pipeline = sampler.pipeline
     with contextlib.ExitStack() as stack:
-        short = stack.enter_context(shortened(sampler, STEPS))
-        stack.enter_context(plainly(set()))
+        short = stack.enter_context(with_few_steps(sampler, STEPS))
+        stack.enter_context(uncompiled(set()))
         for part in WEIGHTED_PARTS:
             for inner, module in getattr(pipeline, part).named_modules():
                 stack.callback(watched(f"{part}.{inner}".rstrip("."), module))

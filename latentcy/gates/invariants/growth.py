@@ -14,12 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentcy.core.pairs import Pairs
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.measure.heap import Heap, silence
 from latentcy.pipelines.devices.device import synchronize
 from latentcy.pipelines.models.weights import WEIGHTED_PARTS
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 
 GATE = "growth"
 CALLS = 8
@@ -52,11 +52,11 @@ def grow(sampler: Sampler) -> Growth:
     The words of the prompt are turned around from call to call, so that what is kept for each
     prompt is seen. What is compiled runs as it is; for the operators alone it runs plainly.
     """
-    with shortened(sampler, STEPS) as short:
+    with with_few_steps(sampler, STEPS) as short:
         short.generate()
     first = _operators(sampler)
     rows: list[tuple[int, ...]] = [()] * CALLS  # whole at once, so that it does not grow itself
-    with shortened(sampler, STEPS) as short, silence(), Heap() as heap:
+    with with_few_steps(sampler, STEPS) as short, silence(), Heap() as heap:
         for call in range(CALLS):
             prompts = [_turned(sampler.workload.prompt, call)] * len(sampler.workload.seeds)
             short.generate(prompts, sampler.workload.seeds)
@@ -175,7 +175,7 @@ def _hooks(pipeline: Any) -> int:
 def _operators(sampler: Sampler) -> int:
     """Calls that reach torch's dispatcher in one generation of two steps, run plainly."""
     counting = _Counting()
-    with shortened(sampler, STEPS) as short, plainly(set()), counting:
+    with with_few_steps(sampler, STEPS) as short, uncompiled(set()), counting:
         short.generate()
     return counting.calls
 

@@ -11,13 +11,13 @@ import diffusers
 import torch
 
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.measure.operator_counts import Operators, Reads, Tally, reported_waits
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.optimizations.cuda_graphs import Replayed
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 from latentcy.pipelines.variants import Variant
 
 STEPS = 10  # of the generation that is counted in
@@ -72,8 +72,8 @@ def count(sampler: Sampler) -> Counters:
     tally = Tally(sampler.device.kind)
     inside = torch.cuda.is_available() and sampler.device.kind == "cuda"
     with contextlib.ExitStack() as stack:
-        short = stack.enter_context(shortened(sampler, STEPS))
-        stack.enter_context(plainly(set()))
+        short = stack.enter_context(with_few_steps(sampler, STEPS))
+        stack.enter_context(uncompiled(set()))
         stack.enter_context(wrapped(sampler.pipeline.scheduler, "step", tally.step))
         if inside:
             stack.enter_context(reported_waits(tally))

@@ -110,8 +110,8 @@ def batch(sampler: Sampler, *, seeds: Sequence[int] = SEEDS, steps: int | None =
         findings = [same(together, singly, bound, what=alone)]
         if not findings[0].kept:
             image = furthest(together, singly, bound).image - 1
-            if likeness := _mixed_up(short, together[image], image, singly, texts, seeds):
-                findings[0] = Finding(False, f"{findings[0].words} ({likeness})")
+            if quality := _mixed_up(short, together[image], image, singly, texts, seeds):
+                findings[0] = Finding(False, f"{findings[0].words} ({quality})")
     findings += [
         same(
             other_company[:1],

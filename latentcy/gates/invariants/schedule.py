@@ -19,7 +19,7 @@ from latentcy.pipelines import loading
 from latentcy.pipelines.models import synthetic
 from latentcy.pipelines.models.weights import fetch, read_json
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 from latentcy.pipelines.workload import starting_latents
 
 GATE = "schedule"
@@ -50,7 +50,7 @@ def schedule_verdict(sampler: Sampler) -> Verdict:
         found = f"the case states {kind.__name__}, and the pipeline runs {type(scheduler).__name__}"
         return Verdict(GATE, FAILED, found)
     expected = _Expected(kind, config, sampler)
-    with shortened(sampler, None) as same:
+    with with_few_steps(sampler, None) as same:
         wrong = [*_config_faults(scheduler, config), *_probe_faults(same, expected)]
         other = with_steps(same, OTHER_STEPS)
         wrong = wrong or [*_probe_faults(other, _Expected(kind, config, other))]

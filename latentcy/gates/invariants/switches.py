@@ -15,12 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.gates.invariants.leaks import Snapshot, differences, joined, leak_verdict
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.measure.pipeline_state import lora_layers, offloaded
 from latentcy.pipelines.devices.device import tf32_switches
 from latentcy.pipelines.models.weights import WEIGHTED_PARTS
 from latentcy.pipelines.sampler import Sampler
-from latentcy.pipelines.stages import shortened
+from latentcy.pipelines.stages import with_few_steps
 
 __all__ = ["Inside", "Snapshot", "differences", "inside", "leak_verdict", "switches_verdict"]
 
@@ -41,7 +41,7 @@ def switches_verdict(sampler: Sampler, loaded: Snapshot | None = None) -> Verdic
     `loaded` is `Snapshot.of_parts` of the pipeline as it was loaded: what the first call of all has
     changed of it is seen by that alone.
     """
-    with shortened(sampler, STEPS) as short:
+    with with_few_steps(sampler, STEPS) as short:
         short.generate()
         before = Snapshot.take(sampler.pipeline)
         wrong = [*_environment_faults(), *_parts_faults(sampler)]
@@ -98,8 +98,8 @@ def inside(sampler: Sampler) -> Inside:
     seen.processors = frozenset(_named_backends(unet))
     modules = [each for each in (getattr(unet, "conv_in", None), unet) if each is not None]
     with contextlib.ExitStack() as stack:
-        short = stack.enter_context(shortened(sampler, STEPS))
-        stack.enter_context(plainly(set()))
+        short = stack.enter_context(with_few_steps(sampler, STEPS))
+        stack.enter_context(uncompiled(set()))
         stack.callback(modules[0].register_forward_pre_hook(look).remove)
         stack.enter_context(_Kernels(seen.kernels))
         short.generate()

@@ -14,7 +14,7 @@ from typing import Any
 from latentcy.measure.diagnosis.contrast_trail import Trail, trailed
 from latentcy.measure.diagnosis.module_hooks import Observation, watch_pipeline
 from latentcy.measure.diagnosis.overflow_origin import OverflowOrigin
-from latentcy.measure.flops import plainly
+from latentcy.measure.flops import uncompiled
 from latentcy.measure.images.health import ImageHealth, look
 from latentcy.pipelines.devices.device import free, is_out_of_memory
 
@@ -83,7 +83,7 @@ def investigate(
     found = []
     for health in examples:
         try:
-            with plainly(set()):  # hooks see nothing inside compiled or captured code
+            with uncompiled(set()):  # hooks see nothing inside compiled or captured code
                 found.append(_repeat(sampler, prompts, seeds, health, batch))
             continue
         except Exception as error:

@@ -9,7 +9,7 @@ from typing import Any
 from latentcy.core.metrics import BY_NAME
 from latentcy.core.record import SKIPPED, Record
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
-from latentcy.report.html.run_view import Shown, figure, profile, run_again
+from latentcy.report.html.run_view import RunView, figure, profile, run_again
 from latentcy.report.html.wording import NONE, clip, number, seconds, size, sound
 
 STATUSES = (FAILED, INCONCLUSIVE, PASSED, SKIPPED)
@@ -57,7 +57,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def case_views(shown: Shown, labels: Sequence[str]) -> tuple[CaseView, ...]:
+def case_views(shown: RunView, labels: Sequence[str]) -> tuple[CaseView, ...]:
     """All cases, those that failed first; within a status in the run's order."""
     views = [
         _view(index, label, record, plain, shown.command)
@@ -99,14 +99,14 @@ def figures_table(records: Sequence[Record], labels: Sequence[str]) -> Table:
     return Table(head, tuple(rows))
 
 
-def profile_tables(shown: Shown, labels: Sequence[str]) -> list[tuple[str, Table]]:
+def profile_tables(shown: RunView, labels: Sequence[str]) -> list[tuple[str, Table]]:
     """Titled tables of the quality profiles; none where no case has one."""
     parts = (("against", "Each image against its reference's"), ("alone", "Each image alone"))
     tables = [(title, _profile_table(shown, labels, part)) for part, title in parts]
     return [(title, table) for title, table in tables if table.rows]
 
 
-def environment_table(shown: Shown, compared: Mapping[str, Mapping[str, str]]) -> Table:
+def environment_table(shown: RunView, compared: Mapping[str, Mapping[str, str]]) -> Table:
     """The run's environment beside those that it was held against."""
     columns = {"this run": shown.run.environment, **shown.compared, **compared}
     for record in shown.records:
@@ -125,7 +125,7 @@ def differing(table: Table) -> tuple[str, ...]:
     return tuple(row[0] for row in table.rows if len(set(row[1:])) > 1)
 
 
-def _profile_table(shown: Shown, labels: Sequence[str], part: str) -> Table:
+def _profile_table(shown: RunView, labels: Sequence[str], part: str) -> Table:
     """Mean, interval and worst of each metric."""
     profiles = [profile(plain, part) for plain in shown.plain]
     names = tuple(dict.fromkeys(name for one in profiles for name in one))

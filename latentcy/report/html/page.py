@@ -36,7 +36,7 @@ from latentcy.report.html.image_differences import (
 )
 from latentcy.report.html.image_sheets import Encoder, Sheet, Tiles, label, make_sheets, read_tiles
 from latentcy.report.html.plot import Plot
-from latentcy.report.html.run_view import Shown, read_shown
+from latentcy.report.html.run_view import RunView, read_shown
 from latentcy.report.html.speed_plots import speed_plots
 from latentcy.report.html.trend_plots import Series, trend_plots
 from latentcy.report.html.wording import labels
@@ -85,7 +85,7 @@ def write_report(
 
 
 def build_page(
-    shown: Shown,
+    shown: RunView,
     *,
     trend: Sequence[Series] | None = None,
     compared: Mapping[str, Mapping[str, str]] | None = None,
@@ -131,7 +131,7 @@ class _Pictures:
 
 
 def _texts(
-    shown: Shown, trend: Sequence[Series] | None, compared: Mapping[str, Mapping[str, str]]
+    shown: RunView, trend: Sequence[Series] | None, compared: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
     """All that the templates need, but for the pictures."""
     names = labels(shown.records)
@@ -168,7 +168,7 @@ def _plots(records: Sequence[Record], names: Sequence[str]) -> dict[str, list[Pl
     }
 
 
-def _folders(shown: Shown) -> list[str]:
+def _folders(shown: RunView) -> list[str]:
     """Of the cases, of the other environment's, and of references without a record of their own."""
     own = [label(one) for one in shown.records]
     others = [f"{one} ({side})" for one in own for side in ("other", "reference")]
@@ -180,7 +180,7 @@ def _folders(shown: Shown) -> list[str]:
     return list(dict.fromkeys([*own, *others, *references]))
 
 
-def _no_pictures(shown: Shown, tiles: Mapping[str, Tiles]) -> _Pictures:
+def _no_pictures(shown: RunView, tiles: Mapping[str, Tiles]) -> _Pictures:
     """The same page with every picture empty, to learn how large the rest is."""
     empty = {
         name: Sheet("data:", 8, -(-len(one) // 8), 1, 1, one.whys) for name, one in tiles.items()
@@ -188,7 +188,7 @@ def _no_pictures(shown: Shown, tiles: Mapping[str, Tiles]) -> _Pictures:
     return _assembled(shown, tiles, empty, {})
 
 
-def _pictures(shown: Shown, tiles: Mapping[str, Tiles], room: int, encoder: Encoder) -> _Pictures:
+def _pictures(shown: RunView, tiles: Mapping[str, Tiles], room: int, encoder: Encoder) -> _Pictures:
     failed = [index for index, one in enumerate(shown.records) if shows_images(one)]
     found: dict[int, Differences] = {}
     captions = dict(zip(map(label, shown.records), labels(shown.records), strict=True))
@@ -212,7 +212,7 @@ def _pictures(shown: Shown, tiles: Mapping[str, Tiles], room: int, encoder: Enco
 
 
 def _assembled(
-    shown: Shown,
+    shown: RunView,
     tiles: Mapping[str, Tiles],
     sheets: Mapping[str, Sheet],
     failures: Mapping[int, Differences],

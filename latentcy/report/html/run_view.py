@@ -16,7 +16,7 @@ from latentcy.store.results import RunFile, read_run
 
 
 @dataclass(frozen=True)
-class Shown:
+class RunView:
     """A run as the report shows it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Shown:
         return self.path.parent / "images"
 
 
-def read_shown(path: Path) -> Shown:
+def read_shown(path: Path) -> RunView:
     """Reads a `run.json`, or that of a results folder.
 
     Raises LatentcyError where it is missing, damaged, of another schema, or something else.
@@ -66,7 +66,7 @@ def read_shown(path: Path) -> Shown:
         if wrong:
             raise _damaged(path, wrong)
     about = data["about"] if isinstance(data.get("about"), Mapping) else {}
-    return Shown(
+    return RunView(
         path=path,
         run=run,
         prompts=_texts(about.get("prompts")),

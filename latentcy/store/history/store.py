@@ -39,7 +39,7 @@ _NOWHERE = Environment()
 
 
 @dataclass(frozen=True)
-class Added:
+class AddedRuns:
     """Ids of the runs that were written, and how many were there already."""
 
     written: tuple[str, ...]
@@ -89,7 +89,7 @@ class History:
         """Lets the database go."""
         self._engine.dispose()
 
-    def add(self, runs: Iterable[RunRows]) -> Added:
+    def add(self, runs: Iterable[RunRows]) -> AddedRuns:
         """Writes runs; one that is there already, by its id, changes nothing.
 
         About 100000 measurements go into one transaction, a run never into two. What an interrupted
@@ -101,7 +101,7 @@ class History:
             count += len(some)
             with failures(self._url, self._later), self._writing() as connection:
                 written += writing.write(connection, some)
-        return Added(tuple(written), count - len(written))
+        return AddedRuns(tuple(written), count - len(written))
 
     def latest(self, *, branch: str | None = None) -> StoredRun | None:
         """The run that started last; None in an empty history."""

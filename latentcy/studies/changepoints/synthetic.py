@@ -15,7 +15,7 @@ _MARGIN = 20  # runs from either end that a step keeps
 
 
 @dataclass(frozen=True)
-class Known:
+class LabelledSeries:
     """A series, float [n] around 1, and the first runs after its changes."""
 
     values: np.ndarray
@@ -27,10 +27,10 @@ class Kind:
     """A kind of series; `made` takes a source of random numbers."""
 
     name: str
-    made: Callable[[np.random.Generator], Known]
+    made: Callable[[np.random.Generator], LabelledSeries]
 
 
-def series(kind: Kind, count: int) -> list[Known]:
+def series(kind: Kind, count: int) -> list[LabelledSeries]:
     """The first `count` series of a kind, always the same."""
     return [kind.made(np.random.default_rng([number, 20260131])) for number in range(count)]
 
@@ -38,7 +38,7 @@ def series(kind: Kind, count: int) -> list[Known]:
 def late_step(share: float, runs_after: int) -> Kind:
     """A step so many runs before the end."""
 
-    def made(rng: np.random.Generator) -> Known:
+    def made(rng: np.random.Generator) -> LabelledSeries:
         return _stepped(_noise(rng), (RUNS - runs_after,), share)
 
     return Kind(f"{share:.0%} step, {runs_after} runs before the end", made)
@@ -58,17 +58,17 @@ def _heavy(rng: np.random.Generator) -> np.ndarray:
     return NOISE * rng.standard_t(3, size=RUNS) / np.sqrt(3)
 
 
-def _stepped(noise: np.ndarray, places: tuple[int, ...], share: float = STEP) -> Known:
+def _stepped(noise: np.ndarray, places: tuple[int, ...], share: float = STEP) -> LabelledSeries:
     """Up at the first place, down at the second."""
     level = np.ones(RUNS)
     for number, place in enumerate(places):
         level[place:] = 1 + share * ((number + 1) % 2)
-    return Known(level * (1 + noise), places)
+    return LabelledSeries(level * (1 + noise), places)
 
 
-def _spiked(rng: np.random.Generator, known: Known) -> Known:
+def _spiked(rng: np.random.Generator, known: LabelledSeries) -> LabelledSeries:
     """5 % of the numbers times 1.2."""
-    return Known(np.where(rng.random(RUNS) < 0.05, 1.2, 1.0) * known.values, known.places)
+    return LabelledSeries(np.where(rng.random(RUNS) < 0.05, 1.2, 1.0) * known.values, known.places)
 
 
 def _somewhere(rng: np.random.Generator) -> tuple[int]:
@@ -80,8 +80,8 @@ def _up_and_down(rng: np.random.Generator) -> tuple[int, int]:
     return first, first + 40
 
 
-def _drift(rng: np.random.Generator) -> Known:
-    return Known(np.linspace(1, 1.05, RUNS) * (1 + _noise(rng)), ())
+def _drift(rng: np.random.Generator) -> LabelledSeries:
+    return LabelledSeries(np.linspace(1, 1.05, RUNS) * (1 + _noise(rng)), ())
 
 
 KINDS = (

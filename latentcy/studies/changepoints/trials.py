@@ -15,7 +15,7 @@ import numpy as np
 
 from latentcy.core.errors import LatentcyError
 from latentcy.stats.changepoints import find_splits
-from latentcy.studies.changepoints.synthetic import KINDS, Kind, Known, late_step, series
+from latentcy.studies.changepoints.synthetic import KINDS, Kind, LabelledSeries, late_step, series
 
 NEAR = 7  # runs from its place within which a change counts as found
 PUBLISHED = Path(__file__).parents[3] / "docs" / "otava-series.json"
@@ -120,7 +120,7 @@ def published_table(methods: dict[str, Method], path: Path = PUBLISHED) -> str:
     return "\n".join(lines)
 
 
-def scored(known: Sequence[Known], found: Sequence[Sequence[int]]) -> Score:
+def scored(known: Sequence[LabelledSeries], found: Sequence[Sequence[int]]) -> Score:
     """Each true place is found by the nearest change within `NEAR`; what is left is false."""
     hits = false = 0
     for one, places in zip(known, found, strict=True):

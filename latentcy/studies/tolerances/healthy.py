@@ -23,7 +23,7 @@ PLAIN = _BY_ID["distillation/baseline"]  # fp32 on a CPU
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedImages:
     """What is generated: a variant's images from one set of seeds."""
 
     variant: Variant
@@ -41,22 +41,22 @@ class Change:
 
     kind: str
     says: str
-    made: Made
-    reference: Made
+    made: GeneratedImages
+    reference: GeneratedImages
 
 
-def _change(kind: str, says: str, name: str, reference: Made, **settings: int) -> Change:
+def _change(kind: str, says: str, name: str, reference: GeneratedImages, **settings: int) -> Change:
     return Change(kind, says, replace(reference, variant=_BY_ID[name], **settings), reference)
 
 
-_PLAIN, _AGAIN = Made(PLAIN), Made(PLAIN, first_seed=OTHER_SEED)
-_SINGLE = Made(PLAIN, "single")
-_DISTILLED = Made(_BY_ID["distillation/distilled"])
+_PLAIN, _AGAIN = GeneratedImages(PLAIN), GeneratedImages(PLAIN, first_seed=OTHER_SEED)
+_SINGLE = GeneratedImages(PLAIN, "single")
+_DISTILLED = GeneratedImages(_BY_ID["distillation/distilled"])
 _TINY = replace(PLAIN, name="tiny-vae", vae="tiny")
 
 CHANGES = (
-    Change(NEAR, "batch of 1", Made(PLAIN, batch=1), _PLAIN),
-    Change(NEAR, "batch of 4", Made(PLAIN, batch=4), _PLAIN),
+    Change(NEAR, "batch of 1", GeneratedImages(PLAIN, batch=1), _PLAIN),
+    Change(NEAR, "batch of 4", GeneratedImages(PLAIN, batch=4), _PLAIN),
     _change(NEAR, "fp16", "precision/fp16", _PLAIN),
     _change(NEAR, "fp16, other seeds", "precision/fp16", _AGAIN),
     _change(CLOSE, "bf16", "precision/bf16", _PLAIN),
@@ -67,13 +67,13 @@ CHANGES = (
     _change(LOOSE, "20 steps of UniPC", "stack/unipc-20", _SINGLE),
     _change(LOOSE, "DeepCache, every third step", "stack/deepcache-3", _SINGLE),
     _change(COARSE, "tiled decoding", "stack/vae-tiling", _SINGLE),
-    Change(COARSE, "tiny autoencoder", Made(_TINY), _PLAIN),
+    Change(COARSE, "tiny autoencoder", GeneratedImages(_TINY), _PLAIN),
     _change(COARSE, "tiny autoencoder, distilled", "distillation/distilled-tiny-vae", _DISTILLED),
     _change(OTHER, "distilled", "distillation/distilled", _PLAIN),
     _change(OTHER, "distilled, other seeds", "distillation/distilled", _AGAIN),
 )
 
-_SET = Made(PLAIN, images=SET_IMAGES, steps=SET_STEPS, scheduler=SET_SCHEDULER)
+_SET = GeneratedImages(PLAIN, images=SET_IMAGES, steps=SET_STEPS, scheduler=SET_SCHEDULER)
 
 # Of the same weights only sampling noise sets two sets apart: another set of seeds shows it.
 SETS = (
@@ -88,14 +88,14 @@ class Studio:
     def __init__(self, model: Model, device: Device, prompts: tuple[str, ...]) -> None:
         self._model, self._device, self._prompts = model, device, prompts
         self._scorer = ClipScorer(model.scorer, device)
-        self._readings: dict[Made, Reading] = {}
+        self._readings: dict[GeneratedImages, Reading] = {}
 
     def readings(self, change: Change) -> tuple[Reading, Reading]:
         """Of the change's images, and of as many of its reference's."""
         reading, reference = self._reading(change.made), self._reading(change.reference)
         return reading, reference.part(slice(0, len(reading.images)))
 
-    def _reading(self, made: Made) -> Reading:
+    def _reading(self, made: GeneratedImages) -> Reading:
         if made not in self._readings:
             count = made.images or len(self._prompts)
             prompts = [self._prompts[index % len(self._prompts)] for index in range(count)]
@@ -106,7 +106,7 @@ class Studio:
             self._readings[made] = read(images, self._scorer, prompts)
         return self._readings[made]
 
-    def _workload(self, made: Made) -> Workload:
+    def _workload(self, made: GeneratedImages) -> Workload:
         return workload(
             made.workload,
             height=self._model.height,

@@ -10,6 +10,8 @@ from latentcy.studies.speed_gate.trials import Trial, read_trials
 from tiny import build_tiny
 from whole_run import ROOT
 
+pytestmark = pytest.mark.system
+
 
 def trial(slowdown, seed=0, noise=0.01):
     draws = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ STUB = """
     from latentcy.measure.pairing import Pairing
     from latentcy.stats.looks import Looks
     from latentcy.suite.pair_budget import Plan
-    from latentcy.suite.timed_case import Timing
+    from latentcy.suite.timed_case import TimedCase
 
     ENDED = {}
 
@@ -51,7 +51,7 @@ STUB = """
                 seed=0,
                 is_known=lambda pairs: len(pairs) >= KNOWN_AT,
             )
-            return Timing(case, Sampler(), pairing, None, Plan(looks), None, None, None)
+            return TimedCase(case, Sampler(), pairing, None, Plan(looks), None, None, None)
 
         def end(self, timing, rounds):
             ENDED["rounds"], ENDED["calls"] = rounds, timing.sampler.calls

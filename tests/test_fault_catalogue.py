@@ -68,6 +68,7 @@ def test_a_fault_says_what_it_is_and_who_must_report_it(fault):
     assert fault.variant.id == f"precision/{fault.name}"
 
 
+@pytest.mark.system
 def test_the_catalogue_is_a_variants_file_that_any_process_can_load(tmp_path):
     assert [one.id for one in load_variants(CATALOGUE)] == [one.id for one in VARIANTS]
     script = (

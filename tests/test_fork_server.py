@@ -12,7 +12,10 @@ import pytest
 from latentcy.suite.fork_server import PRELOADED, ForkServer
 from latentcy.suite.isolation import run_isolated
 
-pytestmark = pytest.mark.skipif(not ForkServer.is_possible(), reason="this system cannot fork")
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not ForkServer.is_possible(), reason="this system cannot fork"),
+]
 
 
 @pytest.fixture(scope="module")

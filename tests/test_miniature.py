@@ -20,6 +20,8 @@ from latentcy.miniature.world import held_out
 from latentcy.pipelines.devices.device import find_device
 from latentcy.pipelines.models.catalog import MINIATURE_FOLDER, resolve_model
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def pairs():

@@ -49,6 +49,7 @@ def test_the_coarser_the_arithmetic_the_less_is_promised(arithmetic, same, expec
     assert promise_of(arithmetic, same_images=same) == expected
 
 
+@pytest.mark.system
 def test_a_variant_that_says_nothing_is_held_to_its_references_images(pytester, tmp_path):
     tiny = build_tiny(tmp_path / "tiny")
     file = tmp_path / "mine.py"

@@ -16,6 +16,8 @@ from latentcy.suite.run import Run
 from latentcy.suite.timed_case import steady_mean
 from tiny import build_tiny
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):

@@ -11,7 +11,7 @@ from latentcy.core.record import Record
 from latentcy.core.run_info import About
 from latentcy.core.verdict import Verdict
 from latentcy.report.ci_metrics import bencher_metrics, smaller_is_better
-from latentcy.report.github_annotations import annotations
+from latentcy.report.github_annotations import github_annotations
 from latentcy.report.markdown import summary
 from latentcy.report.reproduce import reproduce
 from latentcy.store.results import RunFile
@@ -76,7 +76,7 @@ def test_a_skipped_case_says_why():
 
 def test_failures_are_annotated_and_passes_are_not():
     broken = record("mine", ("a, b", "failed", "100 % black\nagain"))
-    lines = annotations((HEALTHY, broken, CONTROL))
+    lines = github_annotations((HEALTHY, broken, CONTROL))
     assert lines[0] == "::error title=precision/mine%3A a%2C b::100 %25 black%0Aagain"
     assert lines[1].startswith("::notice title=precision/autocast")
     assert len(lines) == 2

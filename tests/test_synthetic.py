@@ -99,7 +99,7 @@ def test_a_scaled_down_part_has_every_layer_of_the_published_one(part: str) -> N
 
 @pytest.mark.system
 def test_a_seed_gives_the_same_weights_in_every_process() -> None:
-    paths = [str(Path(weights_module.__file__).parents[2]), str(Path(__file__).parent)]
+    paths = [str(Path(weights_module.__file__).parents[3]), str(Path(__file__).parent)]
     done = subprocess.run(
         [sys.executable, "-c", STATE],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
@@ -155,6 +155,7 @@ def test_the_scheduler_is_stable_diffusions() -> None:
     assert (config.steps_offset, config.set_alpha_to_one, config.clip_sample) == (1, False, False)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("parts", [{}, {"unet": "distilled"}, {"vae": "tiny"}])
 def test_fifty_steps_stay_far_inside_float16_and_make_an_image_that_is_not_flat(
     parts: dict[str, str],

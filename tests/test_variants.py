@@ -9,7 +9,7 @@ import pytest
 
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import Device
-from latentcy.pipelines.loading import _SCHEDULERS
+from latentcy.pipelines.loading import SCHEDULER_CLASSES
 from latentcy.pipelines.variants import (
     BUILTIN,
     EVERY,
@@ -267,7 +267,7 @@ def test_a_variants_own_steps_and_scheduler_take_the_workloads_place() -> None:
 
 
 def test_every_scheduler_that_a_variant_may_name_can_be_loaded() -> None:
-    assert tuple(_SCHEDULERS) == SCHEDULERS
+    assert tuple(SCHEDULER_CLASSES) == SCHEDULERS
 
 
 def test_an_unknown_variant_gets_the_nearest_name() -> None:

@@ -124,7 +124,7 @@ def _show(asked: argparse.Namespace) -> int:
             return 0
         series = history.series(asked.case, asked.metric, last=asked.last, branch=asked.branch)
         if not series.points:
-            names = [one for one in history.names() if one.case == asked.case]
+            names = tuple(one for one in history.names() if one.case == asked.case)
             known = (
                 ", ".join(one.metric for one in names) or ", ".join(history.cases()) or "no case"
             )

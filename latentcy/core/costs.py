@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeGuard
 
 STAGES = ("text_encoding", "denoising", "decoding")
 
@@ -28,9 +28,8 @@ class Calls:
     @property
     def compile_seconds(self) -> float | None:
         """First minus warm, at least 0: compilation, autotuning, lazy loading."""
-        if not (_sound(self.first_seconds) and _sound(self.warm_seconds)):
-            return None
-        return max(self.first_seconds - self.warm_seconds, 0.0)
+        first, warm = self.first_seconds, self.warm_seconds
+        return max(first - warm, 0.0) if is_known(first) and is_known(warm) else None
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,9 @@ class Flops:
     @property
     def denoising(self) -> float | None:
         """Of all calls of the UNet."""
-        known = self.step is not None and self.unet_calls is not None
-        return self.step * self.unet_calls if known else None
+        if self.step is None or self.unet_calls is None:
+            return None
+        return self.step * self.unet_calls
 
     @property
     def total(self) -> float | None:
@@ -162,15 +162,17 @@ def share(flops: float | None, seconds: float | None, peak: PeakFlops | None) ->
 
     More than the peak is none either: what was done faster was not done in its arithmetic.
     """
-    if peak is None or not all(_sound(one) for one in (flops, seconds, peak.flops_per_second)):
+    most = peak.flops_per_second if peak is not None else None
+    if not (is_known(flops) and is_known(seconds) and is_known(most)):
         return None
-    if not (seconds > 0 and peak.flops_per_second > 0):
+    if not (seconds > 0 and most > 0):
         return None
-    reached = flops / seconds / peak.flops_per_second
+    reached = flops / seconds / most
     return reached if reached <= 1 else None
 
 
-def _sound(value: float | None) -> bool:
+def is_known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value, and it is finite."""
     return value is not None and math.isfinite(value)
 
 

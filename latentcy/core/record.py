@@ -147,8 +147,8 @@ class Record:
             if values["pairs"] is not None:
                 pairs = values["pairs"]
                 values["pairs"] = Pairs(
-                    reference=tuple(_number(value) for value in pairs["reference"]),
-                    candidate=tuple(_number(value) for value in pairs["candidate"]),
+                    reference=tuple(float(value) for value in pairs["reference"]),
+                    candidate=tuple(float(value) for value in pairs["candidate"]),
                     reference_first=tuple(pairs["reference_first"]),
                     seed=pairs["seed"],
                 )
@@ -182,9 +182,9 @@ def _to_json(value: Any) -> Any:
 
 def _comparison(data: Mapping[str, Any]) -> Comparison:
     known = {"looks": 1} | dict(data)  # fixed numbers of pairs before schema 5
-    values = {item.name: known[item.name] for item in fields(Comparison)}
+    values: dict[str, Any] = {item.name: known[item.name] for item in fields(Comparison)}
     texts = ("pairs", "nothing", "looks")
-    return Comparison(**{k: v if k in texts else float(v) for k, v in values.items()})
+    return Comparison(**(values | {k: float(v) for k, v in values.items() if k not in texts}))
 
 
 def _plain(value: Any) -> Any:

@@ -56,9 +56,9 @@ class About:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> About:
         """Reads what `to_dict` wrote; raises KeyError or TypeError where something is missing."""
-        texts = {name: data[name] for name in ("id", "started", "commit", "branch")}
+        texts: dict[str, Any] = {name: data[name] for name in ("id", "started", "commit", "branch")}
         lists = {name: tuple(data[name]) for name in ("command", "prompts", "seeds")}
-        return cls(**texts, **lists, interrupted=str(data.get("interrupted") or ""))
+        return cls(**(texts | lists), interrupted=str(data.get("interrupted") or ""))
 
 
 def about_now(

@@ -67,7 +67,7 @@ def reuse_prediction(pipeline: Any) -> None:
     through(pipeline.unet, "forward", forward)
 
 
-def other_scheduler(kind: type, **settings: Any) -> Prepare:
+def other_scheduler(kind: Any, **settings: Any) -> Prepare:
     """Another scheduler than the one that was asked for."""
 
     def prepare(pipeline: Any) -> None:

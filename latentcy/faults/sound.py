@@ -85,13 +85,15 @@ HEALTHY: tuple[Variant, ...] = (
         "All weights in float16.",
         dtype="float16",
         steps=4,
-        **{"reference": "sound-four-steps", "ssim_reference": "sound-four-steps"},
+        reference="sound-four-steps",
+        ssim_reference="sound-four-steps",
     ),
     healthy(
         "sound-four-steps",
         "Nothing, with four steps.",
         steps=4,
-        **{"reference": "sound-four-steps", "ssim_reference": None},
+        reference="sound-four-steps",
+        ssim_reference=None,
     ),
     healthy("sound-bf16", "All weights in bfloat16.", dtype="bfloat16"),
     healthy(

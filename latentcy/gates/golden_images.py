@@ -187,7 +187,8 @@ def _held(stored: GoldenImageSet, made: GoldenImageSet, common: Mapping[int, int
 def _worst_first(values: np.ndarray, shifts: np.ndarray) -> list[int]:
     """Places by how far each image is beyond its limits; what is not finite comes first."""
     beyond = np.maximum((1 - values) / (1 - LEAST_SINGLE), shifts / MOST_COLOUR)
-    return np.argsort(-np.where(np.isnan(beyond), math.inf, beyond), kind="stable").tolist()
+    order = np.argsort(-np.where(np.isnan(beyond), math.inf, beyond), kind="stable")
+    return [int(place) for place in order]
 
 
 def _origin(stored: GoldenImageSet, made: GoldenImageSet) -> str:

@@ -106,8 +106,14 @@ def _judge_latency(
         unlike = why_unlike(stored, fingerprint)
         why_not = unlike or why_not
         if not unlike:
-            drift = {"yardstick_seconds": yardstick_seconds, "versions": versions}
-            held.append(compare_latency(seconds, stored, tolerance, **drift))
+            check = compare_latency(
+                seconds,
+                stored,
+                tolerance,
+                yardstick_seconds=yardstick_seconds,
+                versions=versions,
+            )
+            held.append(check)
     if published is not None and model == published.model:
         if published.differs:
             why_not += f"; the published {published.seconds:.4g} s is of another setup: "

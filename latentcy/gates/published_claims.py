@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from latentcy.core.costs import Component
+
 if TYPE_CHECKING:
     from latentcy.core.record import Record
 
@@ -150,6 +152,6 @@ def _parameters(evidence: Evidence, name: str) -> tuple[int, int] | None:
     record = evidence.records.get(name)
     if record is None or record.costs is None:
         return None
-    sizes: Sequence = record.costs.components
+    sizes: Sequence[Component] = record.costs.components
     unet = sum(one.parameters for one in sizes if one.name == "unet")
     return unet, sum(one.parameters for one in sizes)

@@ -13,6 +13,7 @@ from functools import partial
 from latentcy.core.comparison import Comparison
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.stats.looks import corrected, look_confidence
+from latentcy.stats.numbers import Numbers
 from latentcy.stats.paired_tests import (
     hodges_lehmann,
     holm,
@@ -28,7 +29,7 @@ LEAST_TRIALS = 5  # of a self-check, before alarms among them are too many
 
 
 def compare(
-    reference: Sequence[float], candidate: Sequence[float], tolerance: float, *, looks: int = 1
+    reference: Numbers, candidate: Numbers, tolerance: float, *, looks: int = 1
 ) -> Comparison:
     """Compare seconds with seconds; `tolerance` is the share that is no slowdown yet.
 

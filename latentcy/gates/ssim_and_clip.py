@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
 from latentcy.stats.noninferiority import non_inferior
+from latentcy.stats.numbers import Numbers
 
 if TYPE_CHECKING:
     from latentcy.pipelines.variants import Tolerance
 
 
-def ssim_verdict(values: Sequence[float], tolerance: Tolerance) -> Verdict:
+def ssim_verdict(values: Numbers, tolerance: Tolerance) -> Verdict:
     """Is the mean SSIM to the reference's images at least the tolerance's value, with 99 %?
 
     failed where the mean is not, inconclusive where only its lower bound is not, and for one image.
@@ -36,9 +36,7 @@ def ssim_verdict(values: Sequence[float], tolerance: Tolerance) -> Verdict:
     return Verdict(gate, decision.status, f"{reason}{floor:g}{_and(decision.why)}")
 
 
-def clip_verdict(
-    values: Sequence[float], reference_values: Sequence[float], tolerance: Tolerance
-) -> Verdict:
+def clip_verdict(values: Numbers, reference_values: Numbers, tolerance: Tolerance) -> Verdict:
     """Is the mean paired drop of CLIP score within the tolerance's share of the reference's mean?
 
     A share, since scorers differ in scale: CLIP ViT-L/14 gives a good image about 27 points of
@@ -71,7 +69,7 @@ def clip_verdict(
     return Verdict(gate, decision.status, reason)
 
 
-def _clip_without_reference(values: Sequence[float]) -> Verdict:
+def _clip_without_reference(values: Numbers) -> Verdict:
     bad = sum(not math.isfinite(value) for value in values)
     if bad:
         return Verdict("CLIP", FAILED, f"CLIP is not a number for {bad} of {len(values)} images")

@@ -76,7 +76,7 @@ def _product(left: Any, *rest: Any, out_shape: Any = None, **settings: Any) -> i
 def _formulas() -> dict[Any, Callable[..., int]]:
     """For operators that torch's registry lacks, here or in older versions."""
     aten = torch.ops.aten
-    wanted = {
+    wanted: dict[str, Callable[..., int]] = {
         "_scaled_dot_product_flash_attention_for_cpu": _attention,
         "_scaled_dot_product_cudnn_attention": _attention,
         "_scaled_dot_product_fused_attention_overrideable": _attention,
@@ -85,9 +85,8 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         "_weight_int8pack_mm": _product,
         "_weight_int4pack_mm": _product,
     }
-    known = {getattr(aten, name, None): formula for name, formula in wanted.items()}
-    known.pop(None, None)
-    return known
+    found = ((getattr(aten, name, None), formula) for name, formula in wanted.items())
+    return {operator: formula for operator, formula in found if operator is not None}
 
 
 MORE_FORMULAS = _formulas()

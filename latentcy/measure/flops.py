@@ -45,7 +45,7 @@ def count_flops(sampler: Sampler, *, steps: int | None = None) -> Flops:
             raise
         counted = _Counted()
         notes.append(f"counting raised {type(error).__name__}: {' '.join(str(error).split())}")
-    figures: dict[str, float | None] = {
+    figures: dict[str, Any] = {
         "text_encoding": counted.flops["text_encoding"] or None,
         "step": counted.flops["denoising"] / max(len(counted.calls), 1) or None,
         "decoding": counted.flops["decoding"] or None,
@@ -137,11 +137,13 @@ def uncompiled(unseen: set[str]) -> Iterator[None]:
         stance = torch.compiler.set_stance("force_eager")
     with stance, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that hooks fire twice around compiled modules
-        Replayed.__call__, torch.cuda.CUDAGraph.replay = past_the_graph, replay
+        Replayed.__call__ = past_the_graph  # type: ignore[method-assign]
+        torch.cuda.CUDAGraph.replay = replay
         try:
             yield
         finally:
-            Replayed.__call__, torch.cuda.CUDAGraph.replay = captured, replay_itself
+            Replayed.__call__ = captured  # type: ignore[method-assign]
+            torch.cuda.CUDAGraph.replay = replay_itself
 
 
 def _note(stage: str, unseen: set[str], known: float | None) -> str:

@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -142,7 +143,7 @@ def reported_waits(tally: Tally) -> Iterator[None]:
 
 def _site() -> str:
     """Where Python stood, outside torch and this module: "scheduling_ddim.py:step"."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if file != __file__ and not file.startswith(_TORCH):

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
-from latentcy.miniature.loop import Moment, Plan, fit
+from latentcy.miniature.loop import Moment, Plan, fit, half_precision
 from latentcy.miniature.pictures import Pictures, to_unit
 
 VAE_PLAN = Plan("vae", steps=4500, batch=16, learning_rate=1e-3)
@@ -55,7 +55,7 @@ def train_autoencoder(
         images = to_unit(pictures.pixels[index]).to(device)
         if moment.progress < _CROPS_UNTIL:
             images = _random_crop(images, 32, moment)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with half_precision(device):
             posterior = module.encode(images).latent_dist
             noise = torch.randn(posterior.mean.shape, generator=moment.generator).to(device)
             decoded = module.decode(posterior.mean + posterior.std * noise).sample
@@ -87,7 +87,7 @@ def train_decoder(
     def loss(module: nn.Module, moment: Moment) -> torch.Tensor:
         index = moment.pick(len(pictures), plan.batch)
         images = to_unit(pictures.pixels[index]).to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with half_precision(device):
             with torch.no_grad():
                 latents = module.encode(images).latent_dist.mean
             noise = torch.randn(latents.shape, generator=moment.generator).to(device)
@@ -127,7 +127,7 @@ def train_tiny(
     def loss(module: nn.Module, moment: Moment) -> torch.Tensor:
         index = moment.pick(len(pictures), plan.batch)
         images = to_unit(pictures.pixels[index]).to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with half_precision(device):
             with torch.no_grad():
                 latents = teacher.encode(images).latent_dist.mean * scaling
                 noise = torch.randn(latents.shape, generator=moment.generator).to(device)

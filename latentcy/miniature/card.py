@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def held_out_pairs(share: float = 1.0) -> list[PromptSeed]:
     pools: dict[str, list[tuple[Scene, str]]] = defaultdict(list)
     for scene, caption in held_out_scenes(900, _POOL_SEED):
         pools[_family(scene)].append((scene, caption))
-    pairs = []
+    pairs: list[Any] = []
     for family, count in FAMILIES.items():
         pool = pools[family]
         for index in range(max(1, round(count * share))):

@@ -15,7 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from latentcy.miniature.loop import Moment, Plan, fit
+from latentcy.miniature.loop import Moment, Plan, fit, half_precision
 from latentcy.miniature.pictures import Pictures, to_unit
 from latentcy.miniature.vocabulary import POSITIONS, encode
 
@@ -127,11 +127,11 @@ def train_unet(
 
     def loss(module: nn.Module, moment: Moment) -> torch.Tensor:
         noisy, noise, times, tokens = _noised(data, schedule, plan.batch, moment, device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with half_precision(device):
             predicted = module(noisy, times, tokens)
         return F.mse_loss(predicted.float(), noise)
 
-    return fit(plan, painter, loss, seed=seed, work=work, say=say)  # type: ignore[return-value]
+    return fit(plan, painter, loss, seed=seed, work=work, say=say)
 
 
 def train_distilled(
@@ -157,7 +157,7 @@ def train_distilled(
         if not hooked:
             hooked.append(_Features(module))
         noisy, noise, times, tokens = _noised(data, schedule, plan.batch, moment, device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with half_precision(device):
             with torch.no_grad():
                 states = teacher.text_encoder(tokens).last_hidden_state
                 target = teacher.unet(noisy, times, states).sample
@@ -169,7 +169,7 @@ def train_distilled(
     trained = fit(plan, student, loss, seed=seed, work=work, say=say)
     for features in (taught, *hooked):
         features.remove()
-    return trained  # type: ignore[return-value]
+    return trained
 
 
 def inherit(student: nn.Module, teacher: nn.Module) -> int:

@@ -1,14 +1,19 @@
 """One training loop for every stage: seeded by step, averaged, checkpointed, resumable."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+from latentcy.pipelines.devices.device import emulates, find_device
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,16 @@ class Moment:
     def pick(self, count: int, batch: int) -> torch.Tensor:
         """`batch` random indices below `count`, int64 [batch]."""
         return torch.randint(0, count, (batch,), generator=self.generator)
+
+
+def half_precision(device: str) -> AbstractContextManager[Any]:
+    """Bfloat16 where the device computes in it; on a CPU that only emulates it, float32.
+
+    Emulated, a step takes 6 to 8 times as long (`latentcy.pipelines.devices.device.emulates`).
+    """
+    if emulates(find_device(str(device)), "bfloat16"):
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
 
 
 CHECKPOINT_SECONDS = 120.0

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from latentcy.miniature.loop import Moment, Plan, fit
+from latentcy.miniature.loop import Moment, Plan, fit, half_precision
 from latentcy.miniature.pictures import Pictures
 from latentcy.miniature.vocabulary import POSITIONS, encode
 from latentcy.miniature.world import change_one, held_out
@@ -102,7 +102,7 @@ def train_scorer(
         row = torch.arange(plan.batch)[:, None]
         asked = _asked(plan.batch, moment.generator)
         texts = torch.cat([tokens[index], hard_tokens[index][row, asked].flatten(0, 1)])
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with half_precision(device):
             output = module(input_ids=texts.to(device), pixel_values=normalise(images).to(device))
         seen = F.normalize(output.image_embeds.float(), dim=-1)
         said = F.normalize(output.text_embeds.float(), dim=-1)
@@ -113,7 +113,7 @@ def train_scorer(
         )
 
     trained = fit(plan, model, loss, seed=seed, work=work, say=say)
-    return trained  # type: ignore[return-value]
+    return trained
 
 
 def _asked(batch: int, generator: torch.Generator) -> torch.Tensor:

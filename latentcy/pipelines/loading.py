@@ -37,7 +37,7 @@ _DPM = {
     "use_karras_sigmas": False,
     "timestep_spacing": "linspace",
 }
-_SCHEDULERS: dict[str, tuple[type, dict[str, Any]]] = {
+SCHEDULER_CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "ddim": (DDIMScheduler, {"clip_sample": False}),
     "pndm": (PNDMScheduler, {"skip_prk_steps": True}),
     "dpm": (DPMSolverMultistepScheduler, _DPM),
@@ -82,7 +82,9 @@ def load_pipeline(
     else:
         pipeline = _from_folders(model, variant, dtype).to(device.torch)
     _check_dtypes(pipeline, dtype)
-    kind, settings = _SCHEDULERS[scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]]
+    kind, settings = SCHEDULER_CLASSES[
+        scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]
+    ]
     pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
     pipeline.set_progress_bar_config(disable=True)
     _prepare(pipeline, variant)
@@ -92,10 +94,10 @@ def load_pipeline(
 def _from_folders(model: Model, variant: Variant, dtype: torch.dtype) -> StableDiffusionPipeline:
     """The pipeline with the variant's parts, each fetched before the libraries are silenced."""
     folder = fetch(model.pipeline)
-    distilled = variant.unet == "distilled" and model.distilled_unet is not None
-    unet = fetch(model.distilled_unet) if distilled else folder / "unet"
-    tiny = variant.vae == "tiny" and model.tiny_vae is not None
-    vae = fetch(model.tiny_vae) if tiny else folder / "vae"
+    distilled = model.distilled_unet if variant.unet == "distilled" else None
+    unet = fetch(distilled) if distilled is not None else folder / "unet"
+    tiny = model.tiny_vae if variant.vae == "tiny" else None
+    vae = fetch(tiny) if tiny is not None else folder / "vae"
     name = read_json(vae / "config.json").get("_class_name")
     autoencoder = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
     with _quiet():

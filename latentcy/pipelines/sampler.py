@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +28,6 @@ from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.variants import Variant
 from latentcy.pipelines.workload import Workload, starting_latents
-
-if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
 
 __all__ = ["Generation", "Sampler", "is_out_of_memory", "open_sampler", "untimed"]
 
@@ -55,7 +52,7 @@ class Sampler:
         variant: Variant,
         device: Device,
         workload: Workload,
-        pipeline: StableDiffusionPipeline,
+        pipeline: Any,
         switched: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
@@ -93,17 +90,19 @@ class Sampler:
         """
         if len(prompts) != len(seeds) or not prompts:
             raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
-        made, latents, decoded = [], [], []
+        made: list[Generation] = []
+        latents: list[np.ndarray] = []
+        decoded: list[np.ndarray] = []
         for start in range(0, len(prompts), batch):
             part = slice(start, start + batch)
             with self._watch(latents, decoded):
                 made.append(self._call(prompts[part], tuple(seeds[part])))
-        flags_of_all = [each.flagged for each in made]
+        told = [each.flagged for each in made if each.flagged is not None]
         return Generation(
             images=np.concatenate([each.images for each in made]),
             latents=np.concatenate(latents) if latents else None,
             decoded=np.concatenate(decoded) if decoded else None,
-            flagged=None if None in flags_of_all else tuple(itertools.chain(*flags_of_all)),
+            flagged=tuple(itertools.chain(*told)) if len(told) == len(made) else None,
         )
 
     def close(self) -> None:
@@ -136,8 +135,9 @@ class Sampler:
             synchronize(self.device)
         images = np.asarray(output.images, dtype=np.float32)
         flagged = getattr(output, "nsfw_content_detected", None)
-        said = flagged is not None and len(flagged) == len(images)
-        return Generation(images=images, flagged=tuple(map(bool, flagged)) if said else None)
+        if flagged is None or len(flagged) != len(images):
+            return Generation(images=images)
+        return Generation(images=images, flagged=tuple(map(bool, flagged)))
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:

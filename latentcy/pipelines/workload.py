@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ PUBLISHED_PROMPTS = (ASTRONAUT, VASE)
 
 # diffusers documentation v0.30.2, "Speed up inference": table A is one image by 50 DDIM steps,
 # table B four images by 25 PNDM steps with each generation repeated 3 times.
-_PUBLISHED = {
+_PUBLISHED: dict[str, dict[str, Any]] = {
     "single": {
         "prompt": ASTRONAUT,
         "seeds": (2023,),

@@ -197,6 +197,7 @@ def _serve(channel, package: str, log: str) -> None:  # sent as source: builtins
     import importlib.util
     import os
     import sys
+    import typing
 
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
@@ -205,7 +206,8 @@ def _serve(channel, package: str, log: str) -> None:  # sent as source: builtins
         os.dup2(file, descriptor)
     os.close(file)
     channel.send(os.getpid())
-    for stream in (sys.stdout, sys.stderr):
+    streams: tuple[typing.Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
         stream.reconfigure(encoding="utf-8", errors="replace", line_buffering=True)
     faulthandler.enable()
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX"):
@@ -213,6 +215,7 @@ def _serve(channel, package: str, log: str) -> None:  # sent as source: builtins
     spec = importlib.util.spec_from_file_location(
         "latentcy", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
     )
+    assert spec is not None and spec.loader is not None
     sys.modules["latentcy"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["latentcy"])
     from latentcy.remote import worker

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
-from latentcy.core.costs import Component, Costs
+from latentcy.core.costs import Component, Costs, is_known
 
 WIDTH = 100
 LABEL = 30  # columns of a case's name
@@ -104,7 +103,7 @@ def _memory(one: Costs, name: str) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    if not _known(seconds):
+    if not is_known(seconds):
         return "-"
     if seconds < 0.1:
         return f"{seconds * 1000:.2f} ms" if seconds < 0.01 else f"{seconds * 1000:.1f} ms"
@@ -112,29 +111,25 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return f"{value:.1%}" if _known(value) else "-"
+    return f"{value:.1%}" if is_known(value) else "-"
 
 
 def _giga(count: float | None) -> str:
-    if not _known(count):
+    if not is_known(count):
         return "-"
     return f"{count / 1e9:.0f}" if count >= 1e11 else f"{count / 1e9:.3g}"
 
 
 def _millions(count: int | None) -> str:
-    return f"{count / 1e6:.2f} M" if _known(count) and count > 0 else "-"
+    return f"{count / 1e6:.2f} M" if is_known(count) and count > 0 else "-"
 
 
 def _bytes(count: int | None) -> str:
-    if not _known(count):
+    if not is_known(count):
         return "-"
     if count < 100 * 2**20:
         return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
     return f"{count / 2**20:.0f} MiB" if count < 10000 * 2**20 else f"{count / 2**30:.1f} GiB"
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _cut(text: str, width: int) -> str:

@@ -8,7 +8,7 @@ from latentcy.core.record import Record
 from latentcy.core.verdict import FAILED
 
 
-def annotations(records: Sequence[Record]) -> tuple[str, ...]:
+def github_annotations(records: Sequence[Record]) -> tuple[str, ...]:
     """One workflow command a failed gate: an error, or a notice for a known-bad control.
 
     Source: GitHub's documentation, "Workflow commands for GitHub Actions".

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from latentcy.core.record import Record
 
 # What says which cases are run, and where results go: replaced by the one case.
-_CHOOSING = ("--only", "--case", "--shard", "--results", "--report", "--history", "--summary")
+_CHOOSING: tuple[str, ...] = (
+    "--only",
+    "--case",
+    "--shard",
+    "--results",
+    "--report",
+    "--history",
+    "--summary",
+)
 _CHOOSING += ("--smaller-is-better", "--bencher", "-k", "--benchmark-json", "--junitxml")
 _CHOOSING += ("--junit-xml", "--benchmark-save")
 _RECORDING = ("--benchmark-record", "--benchmark-autosave")

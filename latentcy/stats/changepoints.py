@@ -77,7 +77,7 @@ def spikes(values: np.ndarray) -> np.ndarray:
     scale = difference_scale(values)
     if not scale > 0:
         return np.zeros(n, bool)
-    return np.abs(values - level) > SPIKE * scale
+    return np.asarray(np.abs(values - level) > SPIKE * scale)
 
 
 def correlation_inflation(values: np.ndarray) -> float:
@@ -217,7 +217,7 @@ def _rates(n: int) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def _quantiles(n: int) -> np.ndarray:
-    return special.ndtri(np.arange(1, n + 1) / (n + 1))
+    return np.asarray(special.ndtri(np.arange(1, n + 1) / (n + 1)))
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats as distributions
 
 from latentcy.core.metrics import BY_NAME, Better
+from latentcy.stats.numbers import Numbers
 
 CONFIDENCE = 0.99  # of each bound
 
@@ -55,7 +56,7 @@ class Decision:
     why: str = ""
 
 
-def paired(differences: Sequence[float], *, confidence: float = CONFIDENCE) -> Paired:
+def paired(differences: Numbers, *, confidence: float = CONFIDENCE) -> Paired:
     """Mean and bounds of paired differences. Raises ValueError where there are none."""
     values = np.asarray(differences, float)
     if values.ndim != 1 or not values.size:
@@ -73,7 +74,7 @@ def paired(differences: Sequence[float], *, confidence: float = CONFIDENCE) -> P
     return Paired(mean, mean - half, mean + half, n, 0, confidence)
 
 
-def non_inferior(differences: Sequence[float], tolerance: float, better: Better) -> Decision:
+def non_inferior(differences: Numbers, tolerance: float, better: Better) -> Decision:
     """Do the differences stay within the tolerance, as far as they can tell?
 
     Args:
@@ -173,7 +174,8 @@ def combine(parts: Sequence[Part]) -> tuple[str, str]:
 def lost(name: str, losses: np.ndarray) -> np.ndarray:
     """How far differences from equal images lie in the direction of a loss; below 0 for a gain."""
     losses = np.asarray(losses, float)
-    return {"higher": -losses, "lower": losses, "same": np.abs(losses)}[BY_NAME[name].better]
+    better = BY_NAME[name].better
+    return -losses if better == "higher" else losses if better == "lower" else np.abs(losses)
 
 
 def _worst(name: str, losses: np.ndarray) -> str:

@@ -13,8 +13,10 @@ from typing import Literal
 import numpy as np
 from scipy import stats as distributions
 
+from latentcy.stats.numbers import Numbers
 
-def log_ratios(reference: Sequence[float], candidate: Sequence[float]) -> np.ndarray:
+
+def log_ratios(reference: Numbers, candidate: Numbers) -> np.ndarray:
     """log(candidate / reference) of each pair, float64 [n].
 
     Raises ValueError where the numbers of times differ, or a time is not finite and above 0.
@@ -24,12 +26,10 @@ def log_ratios(reference: Sequence[float], candidate: Sequence[float]) -> np.nda
         raise ValueError(f"{left.size} reference times for {right.size} candidate times")
     if not (np.isfinite(left) & np.isfinite(right) & (left > 0) & (right > 0)).all():
         raise ValueError("a time is zero, negative or not a number")
-    return np.log(right / left)
+    return np.asarray(np.log(right / left))
 
 
-def signed_rank_p(
-    values: Sequence[float], shift: float, alternative: Literal["greater", "less"]
-) -> float:
+def signed_rank_p(values: Numbers, shift: float, alternative: Literal["greater", "less"]) -> float:
     """One-sided p-value of Wilcoxon's signed-rank test that `values` are centred on `shift`.
 
     "greater" is small where they lie above the shift, "less" where they lie below it. Exact: the
@@ -48,7 +48,7 @@ def signed_rank_p(
     return float(min(1.0, tail.sum()))
 
 
-def hodges_lehmann(values: Sequence[float]) -> float:
+def hodges_lehmann(values: Numbers) -> float:
     """The median of the means of all pairs of values, each with itself too (Walsh averages).
 
     Hodges & Lehmann 1963. It moves little when a few values are far out.
@@ -56,7 +56,7 @@ def hodges_lehmann(values: Sequence[float]) -> float:
     return float(np.median(_walsh_averages(values)))
 
 
-def interval(values: Sequence[float], confidence: float) -> tuple[float, float]:
+def interval(values: Numbers, confidence: float) -> tuple[float, float]:
     """Bounds of the centre, each of which holds with probability `confidence` or more.
 
     The values of `shift` that `signed_rank_p` does not reject at 1 - confidence on either side
@@ -107,7 +107,7 @@ def pairs_needed(pilot: Sequence[float], half_width: float, confidence: float) -
     freedom = values.size - 1
     spread = values.std(ddof=1) * math.sqrt(freedom / distributions.chi2.ppf(0.1, freedom))
     needed = (distributions.norm.ppf(confidence) * spread / half_width) ** 2 * math.pi / 3
-    return max(least_pairs(confidence), math.ceil(needed))
+    return max(least_pairs(confidence), math.ceil(float(needed)))
 
 
 def proportion(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -116,10 +116,10 @@ def proportion(hits: int, trials: int, confidence: float = 0.95) -> tuple[float,
     return float(bounds.low), float(bounds.high)
 
 
-def _walsh_averages(values: Sequence[float]) -> np.ndarray:
+def _walsh_averages(values: Numbers) -> np.ndarray:
     each = np.asarray(values, float)
     first, second = np.triu_indices(each.size)
-    return (each[first] + each[second]) / 2
+    return np.asarray((each[first] + each[second]) / 2)
 
 
 def _sign_sums(weights: np.ndarray) -> np.ndarray:

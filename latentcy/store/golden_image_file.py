@@ -109,13 +109,13 @@ class _OtherSchema(Exception):
 
 def _album(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GoldenImageSet:
     """The album of a file's content. Raises KeyError, TypeError or ValueError for anything else."""
-    values = {
+    values: dict[str, Any] = {
         item.name: about[item.name]
         for item in dataclasses.fields(GoldenImageSet)
         if item.name not in _ARRAYS
     }
     values["prompts"], values["seeds"] = tuple(values["prompts"]), tuple(values["seeds"])
-    return _checked(GoldenImageSet(**values, **arrays))
+    return _checked(GoldenImageSet(**(values | dict(arrays))))
 
 
 def _checked(album: GoldenImageSet) -> GoldenImageSet:

@@ -75,6 +75,7 @@ class ForkServer:
         server = self._process
         if server is None:
             raise EOFError("no server that forks processes")
+        assert server.stdout is not None
         readable, _, _ = select.select([server.stdout], [], [], limit_seconds)
         return self._reply(server) if readable else None
 
@@ -87,7 +88,8 @@ class ForkServer:
         process.wait()
         for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(OSError):  # what was not yet written has no reader
-                pipe.close()
+                if pipe is not None:
+                    pipe.close()
 
     def _server(self) -> subprocess.Popen[str]:
         if self._process is None:

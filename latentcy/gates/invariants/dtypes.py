@@ -113,7 +113,7 @@ def flowing(sampler: Sampler) -> Flow:
         hooks = module.register_forward_pre_hook(begin), module.register_forward_hook(end)
         return lambda: [hook.remove() for hook in hooks]
 
-    def computed(arguments: tuple) -> None:
+    def computed(arguments: tuple[Any, ...]) -> None:
         if running:
             wanted = (stated,) if autocast is None else (autocast,)
             note(running[-1], "computes in", arguments, wanted)
@@ -139,15 +139,15 @@ def flowing(sampler: Sampler) -> Flow:
     return seen
 
 
-class _Products(TorchDispatchMode):
+class _Products(TorchDispatchMode):  # type: ignore[misc]
     """Tells the arguments of products with weights and of convolutions; attention's are others."""
 
-    def __init__(self, tell: Callable[[tuple], None]) -> None:
+    def __init__(self, tell: Callable[[tuple[Any, ...]], None]) -> None:
         super().__init__()
         self._tell = tell
 
     def __torch_dispatch__(
-        self, operator: Any, types: Any, arguments: tuple = (), settings: Any = None
+        self, operator: Any, types: Any, arguments: tuple[Any, ...] = (), settings: Any = None
     ) -> Any:
         if str(operator.overloadpacket) in ("aten.addmm", "aten.mm", "aten.convolution"):
             self._tell(arguments)

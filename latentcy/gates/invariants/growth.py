@@ -180,11 +180,11 @@ def _operators(sampler: Sampler) -> int:
     return counting.calls
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(TorchDispatchMode):  # type: ignore[misc]
     calls = 0
 
     def __torch_dispatch__(
-        self, operator: Any, types: Any, arguments: tuple = (), settings: Any = None
+        self, operator: Any, types: Any, arguments: tuple[Any, ...] = (), settings: Any = None
     ) -> Any:
         self.calls += 1
         return operator(*arguments, **(settings or {}))

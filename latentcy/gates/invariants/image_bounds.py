@@ -180,14 +180,14 @@ _FROM_FINE_TO_COARSE = tuple(_ROUNDING)
 
 def _coarsest(sampler: Sampler) -> str:
     variant, device = sampler.variant, sampler.device
-    names = {variant.resolved_dtype(device), variant.resolved_autocast(device)}
+    names = {variant.resolved_dtype(device), variant.resolved_autocast(device) or "float64"}
     if variant.tf32:
         names.add("tf32")
     for part in sampler.pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             dtypes = {each.dtype for each in part.parameters() if each.is_floating_point()}
             names |= {str(dtype).removeprefix("torch.") for dtype in dtypes}
-    names -= {None, "float64"}
+    names.discard("float64")
     rank = {name: place for place, name in enumerate(_FROM_FINE_TO_COARSE)}
     coarsest = max(names, key=lambda name: rank.get(name, len(rank)))
     return coarsest if coarsest in rank else _FROM_FINE_TO_COARSE[-1]  # such as float8 weights

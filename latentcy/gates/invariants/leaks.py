@@ -102,7 +102,7 @@ _NOTHING = type("Nothing", (), {"__repr__": lambda self: "absent"})()
 
 def global_state() -> dict[str, Any]:
     """The switches of torch and of this process, by name."""
-    state = dict(flags._all_values())
+    state = dict(flags.all_values())
     state |= {f"tf32 in {name}": on for name, on in tf32_switches().items()}
     for kind in ("cpu", "cuda"):
         state[f"autocast on {kind}"] = torch.is_autocast_enabled(kind)

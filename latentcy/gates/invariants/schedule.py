@@ -96,7 +96,7 @@ class _Expected:
 
     def run(self, samples: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the steps make of these."""
-        return self._solver.run(samples, outputs)
+        return list(self._solver.run(samples, outputs))
 
 
 class _Fresh:
@@ -142,12 +142,12 @@ def sigma_noise(sampler: Sampler) -> np.ndarray:
 
 def _stated_class(sampler: Sampler) -> tuple[type, Mapping[str, Any]]:
     """The scheduler's class that the case states, and what loading sets of it."""
-    return loading._SCHEDULERS[sampler.workload.scheduler]
+    return loading.SCHEDULER_CLASSES[sampler.workload.scheduler]
 
 
 def _scheduler_file(sampler: Sampler) -> Mapping[str, Any]:
     if sampler.model.synthetic is not None:
-        return synthetic._SCHEDULER
+        return synthetic.SCHEDULER_FILE
     return read_json(fetch(sampler.model.pipeline) / "scheduler" / "scheduler_config.json")
 
 

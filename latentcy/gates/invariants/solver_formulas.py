@@ -23,7 +23,7 @@ def stated_config(
 
     What the file does not state has the class' default, and `settings` go before both.
     """
-    names = inspect.signature(kind.__init__).parameters
+    names = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
     defaults = {
         name: one.default
         for name, one in names.items()
@@ -107,7 +107,7 @@ class DDIM:
         if self._config.get("clip_sample"):
             limit = self._config.get("clip_sample_range", 1.0)
             clean = np.clip(clean, -limit, limit)
-        return then**0.5 * clean + (1 - then) ** 0.5 * noise
+        return np.asarray(then**0.5 * clean + (1 - then) ** 0.5 * noise)
 
 
 class PNDM(DDIM):
@@ -123,14 +123,16 @@ class PNDM(DDIM):
 
     def run(self, samples: Sequence[Array], outputs: Sequence[Array]) -> list[Array]:
         """What each step makes of samples[i] and the UNet's outputs[i], float64."""
-        made, kept = [], []
+        made: list[Array] = []
+        kept: list[Array] = []
         for place, (sample, output) in enumerate(zip(samples, outputs, strict=True)):
             if place == 1:
                 made.append(self._move(samples[0], (output + kept[-1]) / 2, 0, 1))
                 continue
             kept = [*kept[-3:], output]
             weights = _ADAMS_BASHFORTH[len(kept)]
-            mixed = sum(weight * one for weight, one in zip(weights, kept[::-1], strict=True))
+            parts = [weight * one for weight, one in zip(weights, kept[::-1], strict=True)]
+            mixed = np.sum(parts, axis=0)
             start = max(place - 1, 0)
             made.append(self._move(sample, mixed, start, start + 1))
         return made

@@ -106,7 +106,7 @@ def inside(sampler: Sampler) -> Inside:
     return seen
 
 
-class _Kernels(TorchDispatchMode):
+class _Kernels(TorchDispatchMode):  # type: ignore[misc]
     """Counts calls of torch's attention kernels."""
 
     def __init__(self, into: Counter[str]) -> None:
@@ -114,7 +114,7 @@ class _Kernels(TorchDispatchMode):
         self._into = into
 
     def __torch_dispatch__(
-        self, operator: Any, types: Any, arguments: tuple = (), settings: Any = None
+        self, operator: Any, types: Any, arguments: tuple[Any, ...] = (), settings: Any = None
     ) -> Any:
         name = str(getattr(operator, "overloadpacket", operator)).removeprefix("aten.")
         if "scaled_dot_product" in name or "attention_forward" in name:
@@ -185,8 +185,8 @@ def _inside_faults(sampler: Sampler, seen: Inside) -> Iterator[str]:
             if on != stated:
                 found = f"tf32 in {name} is {_on(on)} during the call"
                 yield f"{found}, and the variant states {_on(stated)}"
-    name = sampler.variant.resolved_autocast(sampler.device)
-    autocast = getattr(torch, name) if name else None
+    dtype = sampler.variant.resolved_autocast(sampler.device)
+    autocast = getattr(torch, dtype) if dtype else None
     if seen.autocast != autocast:
         yield f"autocast during the call is {seen.autocast}, and the variant states {autocast}"
     if seen.gradients:

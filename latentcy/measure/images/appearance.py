@@ -6,7 +6,7 @@ SSIM forgives a uniformly dimmed image, and CLIP forgives far more; these do not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -31,7 +31,9 @@ def tone(images: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(TONES, _each(images, _tone, len(TONES)), strict=True))
 
 
-def colour_shift(tones: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> np.ndarray:
+def colour_shift(
+    tones: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """Distance of mean colours: root mean square over red, green and blue, 0..1.
 
     Unlike a difference it has no sign, so that a red image turned blue and a blue one turned red

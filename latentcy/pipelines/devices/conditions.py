@@ -99,11 +99,11 @@ def _device_marks(before: DeviceReading, after: DeviceReading) -> list[str]:
 
 def _host_marks(before: HostReading, after: HostReading) -> list[str]:
     found: list[str] = []
-    if None not in (before.stolen_ticks, after.stolen_ticks, before.total_ticks, after.total_ticks):
-        passed = after.total_ticks - before.total_ticks
-        stolen = after.stolen_ticks - before.stolen_ticks
-        if passed > 0 and stolen / passed > STOLEN_SHARE:
-            found.append(f"{stolen / passed:.1%} of the CPU's time was stolen by other guests")
+    passed = _difference(before.total_ticks, after.total_ticks)
+    stolen = _difference(before.stolen_ticks, after.stolen_ticks)
+    share = stolen / passed if stolen is not None and passed else 0.0
+    if share > STOLEN_SHARE:
+        found.append(f"{share:.1%} of the CPU's time was stolen by other guests")
     load, cores = before.load_average, before.cores
     if load is not None and cores and load > cores + LOAD_BEYOND_CORES:
         found.append(f"load average {load:.1f} on {cores} cores before the case")
@@ -153,3 +153,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return value
+
+
+def _difference(before: int | None, after: int | None) -> int | None:
+    return after - before if before is not None and after is not None else None

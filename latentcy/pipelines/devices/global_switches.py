@@ -18,12 +18,12 @@ _COMPILER_CONFIGS = ("torch._inductor.config", "torch._dynamo.config")
 @contextlib.contextmanager
 def recorded() -> Iterator[Changes]:
     """Restore every switch on exit; the dict then holds what the block had changed, by name."""
-    before = _all_values()
+    before = all_values()
     changes: Changes = {}
     try:
         yield changes
     finally:
-        after = _all_values()
+        after = all_values()
         changes.update({name: value for name, value in after.items() if before[name] != value})
         _set({name: before[name] for name in changes})
 
@@ -77,7 +77,7 @@ _CUDNN = ("enabled", "benchmark", "deterministic")
 
 def _stance() -> tuple[Callable[[], Any], Callable[[Any], None]] | None:
     """The compiler's stance, where it has been loaded; it has a setter and no public getter."""
-    frame = sys.modules.get("torch._dynamo.eval_frame")
+    frame: Any = sys.modules.get("torch._dynamo.eval_frame")
     if frame is None or not hasattr(frame, "_stance") or not hasattr(torch.compiler, "set_stance"):
         return None
 
@@ -87,7 +87,7 @@ def _stance() -> tuple[Callable[[], Any], Callable[[Any], None]] | None:
     return (lambda: frame._stance), put
 
 
-def _all_values() -> Changes:
+def all_values() -> Changes:
     values: Changes = {}
     for module in _COMPILER_CONFIGS:  # loaded before the switches are read: it adds the stance
         config = _config(module)

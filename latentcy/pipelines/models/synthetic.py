@@ -57,7 +57,7 @@ class Synthetic:
             "recipe": RECIPE,
             "seed": self.seed,
             **{part: configuration(self, part) for part in PARTS},
-            "scheduler": _SCHEDULER,
+            "scheduler": SCHEDULER_FILE,
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -84,7 +84,7 @@ def build_pipeline(
         vae=part("vae-tiny" if vae == "tiny" else "vae"),
         text_encoder=part("text_encoder"),
         tokenizer=tokenizer(),
-        scheduler=PNDMScheduler(**_SCHEDULER),
+        scheduler=PNDMScheduler(**SCHEDULER_FILE),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -95,7 +95,7 @@ def configuration(synthetic: Synthetic, part: str) -> dict[str, Any]:
     """What the part's class is built with. Raises KeyError for a name that is not in PARTS."""
     small = synthetic.small
     width = 96 if small else 768
-    unet = {
+    unet: dict[str, Any] = {
         "sample_size": 8 if small else 64,
         "block_out_channels": (32, 64, 128, 128) if small else (320, 640, 1280, 1280),
         "norm_num_groups": 8 if small else 32,
@@ -182,7 +182,7 @@ _CLASSES = {
     "vae": "AutoencoderKL",
     "vae-tiny": "AutoencoderTiny",
 }
-_SCHEDULER = {  # as Stable Diffusion v1's own files say
+SCHEDULER_FILE = {  # as Stable Diffusion v1's own files say
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",

@@ -33,7 +33,8 @@ class HostDDIM(DDIMScheduler):
         if getattr(self, "_wanted", None) != wanted:
             super().set_timesteps(num_inference_steps, device="cpu")
             self._coefficients = self._all_coefficients()
-            self.timesteps = self._on_device = self.timesteps.to(device)
+            steps: torch.Tensor = self.timesteps  # type: ignore[has-type]
+            self._on_device = steps.to(device)
             self._wanted = wanted
         self.timesteps = self._on_device
         self._next = 0

@@ -52,7 +52,7 @@ _QUANTISED = Quality(
 
 def _on_fp16(name: str, changes: str, prepare: Recipe | None, **settings: Any) -> Variant:
     """A variant that adds one thing to fp16 (fp32 on a CPU), with the same images."""
-    given = {
+    given: dict[str, Any] = {
         "group": "stack",
         "dtype": "float16",
         "cpu_dtype": "float32",

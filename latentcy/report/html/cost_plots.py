@@ -111,7 +111,7 @@ def memory_plot(records: Sequence[Record], labels: Sequence[str]) -> Plot | None
         return None
     figure = go.Figure()
     figure.add_bar(
-        x=[one.peak_bytes / _MIB for _, one in named],
+        x=[(one.peak_bytes or 0) / _MIB for _, one in named],
         y=list(range(len(named))),
         orientation="h",
         width=0.6,
@@ -124,7 +124,7 @@ def memory_plot(records: Sequence[Record], labels: Sequence[str]) -> Plot | None
         known = [(row, read(one)) for row, (_, one) in enumerate(named) if read(one)]
         if known:
             figure.add_scatter(
-                x=[value / _MIB for _, value in known],
+                x=[(value or 0) / _MIB for _, value in known],
                 y=[row for row, _ in known],
                 name=name,
                 mode="markers",
@@ -169,7 +169,7 @@ def _reserved(record: Record) -> int | None:
     found = (
         record.costs.memory.peak_reserved_bytes if record.costs and record.costs.memory else None
     )
-    return found if sound(found) else None
+    return int(found) if sound(found) else None
 
 
 def _quality_plot(points: _BOTH, name: str, title: str, pattern: str, hint: str) -> Plot:
@@ -203,7 +203,7 @@ def _quality_plot(points: _BOTH, name: str, title: str, pattern: str, hint: str)
     figure.add_vline(x=1, line={"color": MUTED, "width": 1.5})
     figure.update_xaxes(
         title={"text": "speed-up over the reference"},
-        **ratio_axis([one.speedup for _, one in points]),
+        **ratio_axis([one.speedup or 1.0 for _, one in points]),
     )
     room = max((max(values) - min(values)) * 0.16, abs(max(values)) * 0.002, 1e-4)
     figure.update_yaxes(title={"text": title}, range=[min(values) - room, max(values) + room])
@@ -237,7 +237,7 @@ def _text_places(points: _BOTH, named: Sequence[str], name: str) -> list[str]:
 
     A name's box is reckoned in shares of the plot: a letter is about 0.022 wide, a line 0.07 high.
     """
-    across = _shares([math.log(one.speedup) for _, one in points])
+    across = _shares([math.log(one.speedup or 1.0) for _, one in points])
     up = _shares([getattr(one, name) for _, one in points])
     taken: list[tuple[float, float, float]] = []  # left, right, height
     places = [""] * len(points)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import plotly.graph_objects as go
 
@@ -223,5 +224,5 @@ def _reference(record: Record) -> list[float]:
     return [one for one in record.pairs.reference if _time(one)] if record.pairs else []
 
 
-def _time(value: object) -> bool:
+def _time(value: object) -> TypeGuard[float]:
     return sound(value) and value > 0

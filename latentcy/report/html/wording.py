@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from latentcy.core.record import Record
 
@@ -44,7 +45,7 @@ def odd(value: object) -> str:
     return NONE
 
 
-def sound(value: object) -> bool:
+def sound(value: object) -> TypeGuard[float]:
     """Whether it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False

@@ -182,7 +182,9 @@ def _change(
 
 def _worse(series: Series, levels: tuple[float, float]) -> bool | None:
     before, after = levels
-    return {LOWER: after > before, HIGHER: after < before}.get(better(series.metric, series.unit))
+    return {LOWER: after > before, HIGHER: after < before}.get(
+        better(series.metric, series.unit) or ""
+    )
 
 
 def _versions_changed(window: Sequence[Environment]) -> tuple[str, ...]:

@@ -154,13 +154,16 @@ def _csv_runs(file: IO[str]) -> Iterator[tuple[int, RunRows]]:
             if run is not None:
                 yield reader.line_num - 1, RunRows(run, tuple(measurements))
             place = Environment(line[5], json.loads(line[6]))
-            run, measurements, told = RunRow(*line[:4], place, line[4]), [], None
+            run_id, started, commit, branch, command = line[:5]
+            run = RunRow(run_id, started, commit, branch, place, command)
+            measurements, told = [], None
         if line[7]:
             if line[15] not in ("", SAME):
                 told = Environment(line[14], json.loads(line[15]))
             own = told if line[15] else None
+            value, low, high = (_text_number(text) for text in line[9:12])
             measurements.append(
-                Measurement(*line[7:9], *map(_text_number, line[9:12]), *line[12:14], own)
+                Measurement(line[7], line[8], value, low, high, line[12], line[13], own)
             )
     if run is not None:
         yield reader.line_num, RunRows(run, tuple(measurements))

@@ -43,8 +43,8 @@ _SUMMARIES = ("profile", "quality")
 def record_measurements(record: Mapping[str, Any], environment: Environment) -> list[Measurement]:
     """The numbers of one record, as `Record.to_dict` writes it, now or in any other version."""
     case = str(record["case"])
-    own = _record_environment(record, environment)
-    own = None if own == environment else own
+    seen = _record_environment(record, environment)
+    own = None if seen == environment else seen
     judged = _statuses(record)
     comparison = record.get("comparison") or {}
     bounds = {LATENCY: median_bounds(record.get("rounds") or ())}
@@ -64,7 +64,8 @@ def record_measurements(record: Mapping[str, Any], environment: Environment) -> 
             Measurement(case, RATIO, finite(comparison["ratio"]), low, high, "", status, own)
         )
     found += [
-        Measurement(case, name, *numbers, _unit(name), "", own) for name, numbers in _others(record)
+        Measurement(case, name, value, low, high, _unit(name), "", own)
+        for name, (value, low, high) in _others(record)
     ]
     return found
 
@@ -77,7 +78,8 @@ def run_environment(values: Mapping[str, str], records: Sequence[Mapping[str, An
 
 def machine_environment(info: Mapping[str, Any]) -> Environment:
     """The environment of a plain file; the host's name tells machines apart only if need be."""
-    cpu = info.get("cpu") if isinstance(info.get("cpu"), dict) else {}
+    told = info.get("cpu")
+    cpu: Mapping[str, Any] = told if isinstance(told, dict) else {}
     brand = cpu.get("brand_raw") or cpu.get("brand") or cpu.get("vendor_id_raw")
     name = brand or " ".join(
         str(info[key]) for key in ("processor", "machine", "node") if info.get(key)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Names of the metrics that a record always has; others are taken by the name they have there.
 LATENCY, SPEEDUP, RATIO = "latency", "speed-up", "ratio to the reference"
@@ -128,7 +128,7 @@ def with_id(rows: RunRows) -> RunRows:
     if rows.run.id:
         return rows
     run = rows.run
-    content = [run.started, run.commit, run.branch, run.environment.fingerprint]
+    content: list[Any] = [run.started, run.commit, run.branch, run.environment.fingerprint]
     content.append(run.environment.text)
     content += [list(one[:7]) for one in sorted(rows.measurements, key=lambda one: one[:2])]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

@@ -146,9 +146,10 @@ class History:
         branch: str | None = None,
     ) -> tuple[Series, ...]:
         """Every series with a number among the last runs, each oldest first."""
-        asked = {"case": case, "metric": metric, "last": last, "branch": branch}
         with self._reading() as connection:
-            rows = connection.execute(queries.points(**asked)).all()
+            rows = connection.execute(
+                queries.points(case=case, metric=metric, last=last, branch=branch)
+            ).all()
             environments = _environments(connection)
             named = {row[0]: row[1:] for row in connection.execute(sa.select(SERIES)).all()}
             runs = connection.execute(queries.run_rows(last, branch)).all()
@@ -160,7 +161,8 @@ class History:
         for number in sorted(members, key=named.__getitem__):
             mine = sorted(members[number], key=lambda one: one[0])
             points = tuple(_point(runs[place], row, environments) for place, row in mine)
-            found.append(Series(*named[number], points))
+            of_case, of_metric, unit = named[number]
+            found.append(Series(of_case, of_metric, unit, points))
         return tuple(found)
 
     def read(self) -> Iterator[RunRows]:

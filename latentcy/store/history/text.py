@@ -30,7 +30,9 @@ def names_table(names: Sequence[SeriesName]) -> str:
 
 def series_table(series: Series) -> str:
     """A line a run of one case and metric, oldest first; a line where the machine changes."""
-    lines = [("started (UTC)", "commit", "branch", "value", "low", "high", "verdict")]
+    lines: list[tuple[str, ...]] = [
+        ("started (UTC)", "commit", "branch", "value", "low", "high", "verdict")
+    ]
     machines: list[str] = []
     for point in series.points:
         numbers = (number(one, series.unit) for one in (point.value, point.low, point.high))

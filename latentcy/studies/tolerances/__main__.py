@@ -80,7 +80,7 @@ def _measure(wanted: argparse.Namespace) -> None:
     device = find_device("cpu")
     model, _ = resolve_model("miniature", device)
     prompts = tuple(dict.fromkeys(prompt_set(model, None, PROMPTS)))
-    new = {"schema": SCHEMA, "model": model.name, "prompts": len(prompts),
+    new: dict[str, Any] = {"schema": SCHEMA, "model": model.name, "prompts": len(prompts),
            "versions": versions(environment(device)), "changes": []}  # fmt: skip
     data = read_file(wanted.file) if wanted.file.exists() else new
     for name in ("prompts", "versions"):

@@ -74,7 +74,9 @@ def seen(reading: Reading, reference: Reading) -> Seen:
 
 def set_seen(reading: Reading, reference: Reading) -> Seen:
     """FID and KID of two sets of 500 images and more, 0 where they came out below it."""
-    sets = distribution(reading.embeddings, reference.embeddings)
+    sets = None
+    if reading.embeddings is not None and reference.embeddings is not None:
+        sets = distribution(reading.embeddings, reference.embeddings)
     if sets is None or not math.isfinite(sets.fid + sets.kid):
         raise ValueError(f"{sets} is no distance of two sets of 500 images")
     return {"FID": {"set": max(0.0, sets.fid)}, "KID": {"set": max(0.0, sets.kid)}}
@@ -120,7 +122,7 @@ def _profiles(reading: Reading, reference: Reading, size: int) -> list[Profile]:
 
 def _loss(name: str, value: float) -> float:
     """How much of a move away from equal images is a loss, 0 or more."""
-    return max(0.0, float(lost(name, value)))
+    return max(0.0, float(lost(name, np.asarray(value))))
 
 
 def _bound(name: str, profile: Profile) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from latentcy.gates.tolerances import CLOSE, COARSE, LOOSE, NEAR, OTHER
 from latentcy.measure.images.clip import ClipScorer
@@ -45,7 +46,7 @@ class Change:
     reference: GeneratedImages
 
 
-def _change(kind: str, says: str, name: str, reference: GeneratedImages, **settings: int) -> Change:
+def _change(kind: str, says: str, name: str, reference: GeneratedImages, **settings: Any) -> Change:
     return Change(kind, says, replace(reference, variant=_BY_ID[name], **settings), reference)
 
 

@@ -102,7 +102,7 @@ def client(hub: LoopbackHub, home: Path) -> dict[str, str]:
         "HF_HOME": str(home),
         "NO_PROXY": "127.0.0.1,localhost",
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(weights_module.__file__).parents[2]),
+        "PYTHONPATH": str(Path(weights_module.__file__).parents[3]),
     }
 
 

@@ -225,7 +225,7 @@ def test_the_real_hub_client_failing_ends_in_a_message(
         "HF_ENDPOINT": address,
         "HF_HOME": str(tmp_path),
         "NO_PROXY": "127.0.0.1",
-        "PYTHONPATH": str(Path(weights_module.__file__).parents[2]),
+        "PYTHONPATH": str(Path(weights_module.__file__).parents[3]),
     }
     done = subprocess.run(
         [sys.executable, "-c", program],

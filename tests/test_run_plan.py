@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from latentcy.core.gates import TIMED_GATES
 from latentcy.gates.invariants import placement
 from latentcy.gates.invariants import repeatability as sameness
 from latentcy.gates.invariants.dtypes import dtype_verdict
@@ -21,15 +22,7 @@ from latentcy.pipelines.sampler import Sampler, open_sampler
 from latentcy.pipelines.variants import BUILTIN
 from latentcy.pipelines.workload import workload
 from latentcy.suite.active_pipeline import Snapshot
-from latentcy.suite.run_plan import (
-    GATE_DRAWS,
-    LEVELS,
-    PLANNED,
-    TIMED_GATES,
-    CaseCost,
-    ImagePlan,
-    plan_run,
-)
+from latentcy.suite.run_plan import GATE_DRAWS, LEVELS, PLANNED, CaseCost, ImagePlan, plan_run
 from tiny import build_tiny
 
 GATES = frozenset({*GATE_DRAWS, "black images", "SSIM", "CLIP", "latency", "memory"})

@@ -6,41 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from latentcy.core.gates import GATES as KNOWN_GATES
+from latentcy.core.gates import TIMED_GATES
 from latentcy.pipelines.variants import Quality, Tolerance, Variant
 
 Prepare = Callable[[Any], None]
 
-# The names of the gates, as they stand in `Verdict.gate`.
-GATES = (
-    "black images",
-    "SSIM",
-    "local SSIM",
-    "tone",
-    "sharpness",
-    "CLIP",
-    "image distance",
-    "distribution",
-    "repeat",
-    "new process",
-    "batch",
-    "history",
-    "seed",
-    "generator",
-    "placement",
-    "schedule",
-    "dtype",
-    "switches",
-    "leaks",
-    "syncs",
-    "operators",
-    "growth",
-    "climbing",
-    "speed",
-    "memory",
-    "tokens",
-    "stored images",
-)
-TIMED_GATES = ("speed", "climbing")  # those that need pairs
+GATES = tuple(gate.name for gate in KNOWN_GATES if gate.is_injected)
 
 # What a variant promises that changes nothing of the arithmetic: 1.0000 of every healthy one in
 # float32 here. A residue of a LoRA or a layer too few costs less than half precision is allowed.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from latentcy.core.gates import TIMED_GATES
 from latentcy.core.record import Record
 from latentcy.core.run_info import about_now
 from latentcy.core.settings import Settings
@@ -38,7 +39,7 @@ from latentcy.suite.references import (
     SelfReference,
     VariantReference,
 )
-from latentcy.suite.run_plan import TIMED_GATES, ImagePlan
+from latentcy.suite.run_plan import ImagePlan
 from latentcy.suite.run_time import MINUTES, RunTime
 from latentcy.suite.selection import chosen_cases, chosen_variants
 from latentcy.suite.speed_gates import SpeedGates

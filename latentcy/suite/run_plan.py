@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from latentcy.core.gates import GATES, TIMED_GATES, Draws
+
 PLANNED = 0.8  # of the minutes; the rest is for verdicts still open, and for estimates that err
 PAIRS = 20  # what a case of no great noise is known to need (docs/method.md)
 MEASURED_AT_ONCE = 3  # calls of the workload by which costs are read: first, by stages, warm
@@ -26,38 +28,10 @@ class ImagePlan:
     steps: int
 
 
-@dataclass(frozen=True)
-class Draws:
-    """What one gate draws of a case.
-
-    Attributes:
-        images: of the invariants' own prompts, in as many steps as the plan gives them.
-        calls: of the workload, with all its images.
-        call_steps: of each of those calls; 0 for the steps that the plan gives a schedule.
-    """
-
-    images: int = 0
-    calls: int = 0
-    call_steps: int = 0
-
-
-# tests/test_run_plan.py counts them.
+# By the gate's name, in the order in which they are left out where the time is short.
 GATE_DRAWS: Mapping[str, Draws] = {
-    "schedule": Draws(calls=1),
-    "dtype": Draws(calls=1, call_steps=2),
-    "switches": Draws(calls=3, call_steps=2),
-    "new process": Draws(images=2),
-    "repeat": Draws(images=6),
-    "seed": Draws(images=3),
-    "batch": Draws(images=12),
-    "history": Draws(images=5),
-    "syncs": Draws(calls=1, call_steps=10),
-    "operators": Draws(),
-    "generator": Draws(images=12),
-    "placement": Draws(images=10),
-    "growth": Draws(calls=11, call_steps=2),
+    gate.name: gate.draws for gate in GATES if gate.draws is not None
 }
-TIMED_GATES = frozenset({"latency", "speed", "climbing"})
 NO_TIME = "left out, since there was no time for it (--minutes)"
 PROCESS_SECONDS = 5.0  # of starting another process, which the first "new process" of a run does
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from latentcy.core.gates import TIMED_GATES
 from latentcy.pipelines import time_spent as spent
 from latentcy.pipelines.case import Case
-from latentcy.suite.run_plan import NO_TIME, TIMED_GATES, CaseCost, CasePlan, ImagePlan, plan_run
+from latentcy.suite.run_plan import NO_TIME, CaseCost, CasePlan, ImagePlan, plan_run
 
 MINUTES = 5.0  # of a run on the embedded model, where nothing else is asked for
 

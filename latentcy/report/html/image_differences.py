@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from latentcy.core.gates import GATES
 from latentcy.core.record import Record
 from latentcy.core.verdict import FAILED
 from latentcy.report.html.image_sheets import Encoder, Tiles, fit, label, open_image
@@ -18,24 +19,7 @@ RUNGS = ((320, 82), (256, 70), (192, 60), (128, 45))
 AMPLIFIED = (32, 16, 8, 4, 2, 1)
 ELSEWHERE = "in the other environment"  # so begins what a case is paired with under --against
 # Gates that no image is shown for.
-NOT_SEEN = frozenset(
-    [
-        "latency",
-        "speed",
-        "memory",
-        "self-check",
-        "process",
-        "growth",
-        "leaks",
-        "climbing",
-        "operators",
-        "syncs",
-        "schedule",
-        "switches",
-        "dtype",
-        "tokens",
-    ]
-)
+SEEN = frozenset(gate.name for gate in GATES if gate.shows_images)
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class Differences:
 
 def shows_images(record: Record) -> bool:
     """Whether a gate failed that looks at images."""
-    return any(one.status == FAILED and one.gate not in NOT_SEEN for one in record.verdicts)
+    return any(one.status == FAILED and one.gate in SEEN for one in record.verdicts)
 
 
 def reference_name(record: Record, plain: Mapping[str, object], tiles: Mapping[str, Tiles]) -> str:

@@ -63,15 +63,16 @@ def find_turn(
         command += [f"--gate={gate}", "--", *options]
         home = git.head()
         try:
+            answers = []
             for name, wanted in ((bad, step.BAD), (good, step.GOOD)):
                 git.run("checkout", "--quiet", ends[name])
-                _check_end(command, checkout, name, wanted, say)
+                answers.append(_check_end(command, checkout, name, wanted, say))
             git.run("bisect", "start", ends[bad], ends[good])
             said = git.stream("bisect", "run", *command, say=say)
         finally:
             git.run("bisect", "reset", check=False)
             git.run("checkout", "--quiet", home, check=False)
-    return _turned(git, said)
+    return _turned(git, f"{answers[0]}\n{said}")
 
 
 def add_command(commands: Any) -> None:
@@ -149,8 +150,8 @@ class _Git:
 
 def _check_end(
     command: Sequence[str], checkout: Path, name: str, wanted: int, say: Callable[[str], None]
-) -> None:
-    """Tries one end, since git takes both on trust."""
+) -> str:
+    """Tries one end, since git takes both on trust; gives the step's answer."""
     ran = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     said = (ran.stdout.strip().splitlines() or [ran.stderr.strip()])[-1]
     say(f"{name}: {said}")
@@ -162,9 +163,11 @@ def _check_end(
             do="check the revisions, --case and --gate, and that this interpreter imports the "
             "checkout",
         )
+    return said
 
 
 def _turned(git: _Git, said: str) -> FirstBadCommit:
+    """The first bad commit of what the steps said, that of the bad end first."""
     match = re.search(r"^([0-9a-f]{40}) is the first bad commit", said, re.MULTILINE)
     if not match:
         last = " ".join(said.split())[-300:]
@@ -175,4 +178,4 @@ def _turned(git: _Git, said: str) -> FirstBadCommit:
         )
     reasons = re.findall(r"^bad: (.*)$", said, re.MULTILINE)
     subject = git.run("show", "--no-patch", "--format=%s", match[1])
-    return FirstBadCommit(match[1], subject, reasons[-1] if reasons else "as at the bad end")
+    return FirstBadCommit(match[1], subject, reasons[-1])

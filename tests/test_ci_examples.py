@@ -255,14 +255,52 @@ def test_options_are_words_as_in_a_shell_and_are_never_run(tmp_path, options, ex
     python = tmp_path / "python"
     python.write_text(
         f'#!/bin/sh\nif [ "$1" = -c ]; then exec {shlex.quote(sys.executable)} "$@"; fi\n'
-        f'if [ "$2" = pytest ]; then printf "%s\\n" "$@" > {tmp_path}/given; fi\n'
+        f'if [ "$2" = pytest ]; then printf "%s\\n" "$@" > {tmp_path}/given; {ENDED}; fi\n'
     )
     python.chmod(0o755)
-    given = {"LATENTCY_PYTHON": str(python), "LATENTCY_OPTIONS": options}
+    out = tmp_path / "out"
+    given = {
+        "LATENTCY_PYTHON": str(python),
+        "LATENTCY_OPTIONS": options,
+        "LATENTCY_OUT": str(out),
+        "ENDED": str(out / "run.json"),
+    }
     status, said = bash(str(ROOT / ".ci" / "gate"), tmp_path, given)
     assert status == 0, said
     assert (tmp_path / "given").read_text().splitlines()[-len(expected) :] == expected
     assert not (tmp_path / "hacked").exists() and not (ROOT / "hacked").exists()
+
+
+# What a run that came to its end leaves in the gate's folder.
+ENDED = """echo '{"about": {"interrupted": ""}}' > "$ENDED\""""
+
+
+@pytest.mark.parametrize(
+    ("left", "status"),
+    [
+        ('{"about": {"interrupted": ""}}', 0),
+        ('{"about": {"interrupted": "it was ended before it could say"}}', 1),
+        ('{"about": null}', 1),
+        ("{", 1),
+        (None, 1),
+    ],
+)
+def test_a_process_that_ends_well_before_its_run_does_is_no_pass(tmp_path, left, status):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text('{"about": {"interrupted": ""}}')  # of an earlier run
+    (tmp_path / "left.json").write_text(left or "")
+    copies = f"cp {tmp_path / 'left.json'} {out / 'run.json'}" if left is not None else ":"
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\nif [ "$1" = -c ]; then exec {shlex.quote(sys.executable)} "$@"; fi\n'
+        f'if [ "$2" = pytest ]; then {copies}; fi\n'
+    )
+    python.chmod(0o755)
+    given = {"LATENTCY_PYTHON": str(python), "LATENTCY_OUT": str(out)}
+    ended, said = bash(str(ROOT / ".ci" / "gate"), tmp_path, given)
+    assert ended == status, said
+    assert ("found     a run that did not come to its end" in said) is bool(status)
 
 
 def test_a_quote_that_is_not_closed_is_said(tmp_path):

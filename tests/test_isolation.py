@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
 from latentcy.__main__ import main
 from latentcy.core.errors import LatentcyError
-from latentcy.store.results import read_run
-from latentcy.suite.isolation import run_isolated
+from latentcy.store.results import Results, read_run
+from latentcy.suite import isolation
+from latentcy.suite.isolation import IsolatedRunner, ProcessEnd, run_isolated
+from latentcy.suite.run import NO_END
+from report_run import record, write_run
 from tiny import build_tiny
 from whole_run import (
     assert_message,
@@ -27,6 +31,7 @@ pytestmark = pytest.mark.system
 VARIANTS = textwrap.dedent(
     """
     import ctypes
+    import os
     import time
     import torch
     from latentcy import Variant
@@ -42,6 +47,10 @@ VARIANTS = textwrap.dedent(
         print("about to read what is not there", flush=True)
         ctypes.string_at(0)
 
+    def leave(pipeline):
+        print("leaving with status 0", flush=True)
+        os._exit(0)
+
     def hang(pipeline):
         print("waiting for ever", flush=True)
         time.sleep(10_000)
@@ -51,6 +60,7 @@ VARIANTS = textwrap.dedent(
         Variant("sound", "Four steps.", **SHORT),
         Variant("exhausting", "Asks for a petabyte.", prepare=exhaust, **SHORT),
         Variant("crashing", "Reads address zero.", prepare=crash, **SHORT),
+        Variant("leaving", "Ends its process, as if all were well.", prepare=leave, **SHORT),
         Variant("hanging", "Never comes back.", prepare=hang, **SHORT),
         Variant("healthy", "Nothing.", **SHORT),
     ]
@@ -76,7 +86,7 @@ def apart(tmp_path_factory, tiny):
         "--isolate",
         f"--model={tiny}",
         f"--variants={file}",
-        "--only=sound,exhausting,crashing,hanging,healthy",
+        "--only=sound,exhausting,crashing,leaving,hanging,healthy",
         "--images=1",
         "--rounds=2",
         "--pairs=7",
@@ -95,13 +105,62 @@ def verdict(outcome, variant, gate):
 def test_the_run_fails_and_every_case_has_its_record(apart):
     assert apart.status == 1
     assert_no_traceback(apart)
-    assert set(records(apart)) == {"sound", "exhausting", "crashing", "hanging", "healthy"}
+    assert set(records(apart)) == {
+        *("sound", "exhausting", "crashing", "leaving", "hanging", "healthy")
+    }
 
 
 def test_a_crash_is_reported_with_its_signal_and_last_words(apart):
     said = verdict(apart, "crashing", "process")
     assert said.status == "failed"
     assert "killed by SIGSEGV" in said.reason
+
+
+def test_a_process_that_ends_before_its_run_does_fails_whatever_its_status(apart):
+    said = verdict(apart, "leaving", "process")
+    assert said.status == "failed"
+    assert "its process ended with status 0" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "interrupted", "failed", "said"),
+    [
+        (0, "", False, None),
+        (1, "", True, None),
+        (1, "", False, "something failed that is no gate: its process ended with status 1"),
+        (0, NO_END, False, "its run did not come to its end: its process ended with status 0"),
+        (3, "", False, "its process ended with status 3"),
+        (-9, "", False, "its process was killed by SIGKILL"),
+    ],
+)
+def test_a_record_is_trusted_only_of_a_run_that_ended_as_it_says(
+    tmp_path, monkeypatch, status, interrupted, failed, said
+):
+    of_case = record(1, failed=failed)
+    folder = tmp_path / "results"
+
+    def run_case(*_, log, **__):
+        write_run(log.parent, [of_case], interrupted=interrupted)
+        return ProcessEnd(status, "last words")
+
+    monkeypatch.setattr(isolation, "run_isolated", run_case)
+    verdicts = []
+    run = SimpleNamespace(
+        device=SimpleNamespace(kind="cuda"),
+        results=Results(folder),
+        recorder=SimpleNamespace(
+            adopt=lambda record: None,
+            add_verdict=lambda case, verdict: verdicts.append(verdict),
+            record_of=lambda case: of_case,
+        ),
+        speed=SimpleNamespace(adopt=lambda case, record: None),
+    )
+    case = SimpleNamespace(id=of_case.case, label="precision-of-it")
+    isolated = IsolatedRunner(run, lambda *_: ["-m", "x"], folder=tmp_path, limit_seconds=9)
+    isolated.measure(case)
+    assert [(one.gate, one.status) for one in verdicts] == ([("process", "failed")] if said else [])
+    if said:
+        assert verdicts[0].reason.startswith(said) and "last words" in verdicts[0].reason
 
 
 def test_a_hang_is_ended_at_the_limit_with_its_last_words(apart):

@@ -84,6 +84,15 @@ def test_results_that_cannot_be_written(pytester):
     assert_message(outcome, "--results")
 
 
+def test_baselines_that_are_named_and_not_there_are_an_error_unless_they_are_made(pytester, tiny):
+    asked = (f"--model={tiny}", "--baselines=baselnies", short_variants(pytester.path))
+    outcome = benchmark(pytester, *asked)
+    assert outcome.status == USAGE
+    assert_message(outcome, "baselnies, which is no folder", "--benchmark-record")
+    made = benchmark(pytester, *asked[:1], "--collect-only", "--benchmark-record", asked[1])
+    assert made.status == 0
+
+
 def test_a_truncated_weight_file_is_named(pytester, tiny, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny, copy)

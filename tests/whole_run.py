@@ -56,7 +56,7 @@ def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
     given = " ".join(arguments)
     places = [f"--results={results}"] if "--results" not in given else []
     if "--baselines" not in given:
-        places.append(f"--baselines={pytester.path / 'baselines'}")
+        places.append(f"--baselines={_made(pytester.path / 'baselines')}")
     places += _shorter(arguments)
     with contextlib.chdir(ROOT):
         ran = pytester.runpytest_inprocess(
@@ -69,7 +69,7 @@ def benchmark(pytester: pytest.Pytester, *arguments: str) -> Outcome:
 def benchmark_process(folder: Path, *arguments: str) -> Outcome:
     """The same in a process of its own, for what must not touch this one."""
     log = folder / "printed.log"
-    places = [f"--results={folder / 'results'}", f"--baselines={folder / 'baselines'}"]
+    places = [f"--results={folder / 'results'}", f"--baselines={_made(folder / 'baselines')}"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_ADDOPTS", " ".join(_shorter(arguments)))  # of its own processes too
         ended = run_isolated(
@@ -81,6 +81,11 @@ def benchmark_process(folder: Path, *arguments: str) -> Outcome:
         )
     assert ended.status is not None
     return Outcome(ended.status, log.read_text(encoding="utf-8"), folder / "results")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
 from latentcy.core.verdict import FAILED, Verdict
 from latentcy.pipelines.case import Case
-from latentcy.store.results import read_run
+from latentcy.store.results import RunFile, read_run
 from latentcy.suite.fork_server import ForkServer
 from latentcy.suite.run import Run
 
@@ -73,7 +73,11 @@ class IsolatedRunner:
         self._server = ForkServer() if forks else None
 
     def measure(self, case: Case) -> Record:
-        """The case's record. Where its process left none, one that failed with its last words."""
+        """The case's record.
+
+        Where its process left none, did not come to the end of its run, or failed without a gate
+        that did, the record has a failed "process" gate with the process' last words.
+        """
         place = self._run.results.folder / "cases" / case.label
         with contextlib.suppress(FileNotFoundError):
             (place / "run.json").unlink()  # of an earlier run
@@ -84,12 +88,14 @@ class IsolatedRunner:
             limit_seconds=self._limit,
             server=self._server,
         )
-        record = _record_of(case, place)
+        left = _read(place)
+        record = next((one for one in left.records if one.case == case.id), None) if left else None
         if record is not None:
             self._run.recorder.adopt(record)
             self._run.results.adopt_images(place)
-        if record is None or ended.status not in (0, 1):
-            reason = ended.reason(self._limit)
+        wrong = _wrong(ended, left, record)
+        if wrong is not None:
+            reason = f"{wrong}{ended.reason(self._limit)}"
             self._run.recorder.add_verdict(case, Verdict("process", FAILED, reason))
         self._run.speed.adopt(case, self._run.recorder.record_of(case))
         return self._run.recorder.record_of(case)
@@ -100,9 +106,20 @@ class IsolatedRunner:
             self._server.close()
 
 
-def _record_of(case: Case, place: Path) -> Record | None:
+def _read(place: Path) -> RunFile | None:
     with contextlib.suppress(LatentcyError):
-        return next((one for one in read_run(place).records if one.case == case.id), None)
+        return read_run(place)
+    return None
+
+
+def _wrong(ended: ProcessEnd, left: RunFile | None, record: Record | None) -> str | None:
+    """Why a process is not to be trusted, to be followed by how it ended; None where it is."""
+    if left is None or record is None or ended.status not in (0, 1):
+        return ""
+    if left.interrupted:
+        return "its run did not come to its end: "
+    if ended.status == 1 and record.status != FAILED:
+        return "something failed that is no gate: "
     return None
 
 

@@ -18,6 +18,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 GROUP_WORKLOADS = {"precision": "single", "distillation": "batch", "stack": "single"}
 
 
+MOST = 10_000  # steps of a generation, images of a call: beyond any that is meant
+
+
 @dataclass(frozen=True)
 class Variant:
     """One recipe. Raises LatentcyError where a field holds what cannot be meant."""
@@ -57,6 +60,15 @@ class Variant:
             )
         dtypes: tuple[str | None, ...] = (*DTYPES, None)
         self._one_of("group", self.group, tuple(GROUP_WORKLOADS))
+        for field in ("tf32", "control", "speed_gated", "memory_gated"):
+            if not isinstance(getattr(self, field), bool):
+                self._wrong(field, getattr(self, field), "True or False")
+        if not isinstance(self.changes, str):
+            self._wrong("changes", self.changes, "one sentence: what differs from the baseline")
+        if self.ssim_reference is not None and not isinstance(self.ssim_reference, str):
+            self._wrong("ssim_reference", self.ssim_reference, "a variant's name, or None")
+        if not isinstance(self.no_slower_on, (tuple, list)):
+            self._wrong("no_slower_on", self.no_slower_on, "a tuple of kinds of devices")
         for kind in self.no_slower_on:
             self._one_of("no_slower_on", kind, DEVICE_KINDS)
         self._one_of("dtype", self.dtype, DTYPES)
@@ -70,8 +82,8 @@ class Variant:
         self._one_of("scheduler", self.scheduler, (*SCHEDULERS, None))
         for field in ("steps", "observed_batch"):
             value = getattr(self, field)
-            if value is not None and not (type(value) is int and value > 0):
-                self._wrong(field, value, "a whole number above 0, or None")
+            if value is not None and not (type(value) is int and 0 < value <= MOST):
+                self._wrong(field, value, f"a whole number from 1 to {MOST}, or None")
         if not isinstance(self.needs, Needs):
             self._wrong("needs", self.needs, "a Needs")
         if self.prepare is not None and not callable(self.prepare):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import textwrap
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +22,7 @@ from latentcy.suite.run import NO_END
 from report_run import record, write_run
 from tiny import build_tiny
 from whole_run import (
+    ROOT,
     assert_message,
     assert_no_traceback,
     benchmark,
@@ -190,6 +194,60 @@ def test_a_process_and_its_children_are_ended_at_the_limit(tmp_path):
     assert (tmp_path / "child").exists()
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert "time.sleep(99)" not in listed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with its parent")
+@pytest.mark.parametrize("forks", [True, False], ids=["forked", "interpreter"])
+def test_the_processes_of_the_cases_end_with_their_run(tmp_path, tiny, forks):
+    (tmp_path / "mine.py").write_text(VARIANTS)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import pytest, sys\n"
+        "from latentcy.suite.fork_server import ForkServer\n"
+        f"ForkServer.is_possible = staticmethod(lambda: {forks})\n"
+        "sys.exit(pytest.main(sys.argv[1:]))\n"
+    )
+    asked = ["-p", "no:cacheprovider", "--benchmark", "--isolate", f"--model={tiny}", "--limit=300"]
+    asked += [f"--variants={tmp_path / 'mine.py'}", "--only=hanging", f"--results={tmp_path}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.Popen(
+        [sys.executable, str(program), *asked],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    log = tmp_path / "cases" / "precision-hanging" / "output.log"
+    try:
+        _until(lambda: log.exists() and "hanging" in log.read_text(), seconds=120)
+        children = _descendants(run.pid)
+        assert len(children) >= (2 if forks else 1)
+    finally:
+        run.kill()
+        run.wait()
+    _until(lambda: not any(map(_is_alive, children)), seconds=5)
+
+
+def _until(done, *, seconds):
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.1)
+
+
+def _descendants(pid):
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return children + [below for child in children for below in _descendants(child)]
+
+
+def _is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_log_that_cannot_be_written_is_said(tmp_path):

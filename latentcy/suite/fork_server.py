@@ -8,12 +8,14 @@ there is, and a process that has asked may not fork and use it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
 import runpy
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -113,6 +115,19 @@ class ForkServer:
         return int(line)
 
 
+def end_with_parent() -> None:
+    """Has the kernel kill this process when the one that started it ends, however that ends.
+
+    Linux alone can be asked that (prctl(2), PR_SET_PDEATHSIG); elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
 def serve(requests: TextIO, replies: TextIO) -> dict[str, Any] | None:
     """Forks for each request and replies its process number, then its exit status.
 
@@ -122,6 +137,7 @@ def serve(requests: TextIO, replies: TextIO) -> dict[str, Any] | None:
         asked = json.loads(line)
         child = os.fork()
         if child == 0:
+            end_with_parent()
             with contextlib.suppress(PermissionError):
                 os.setpgid(0, 0)
             requests.close()
@@ -149,6 +165,7 @@ def _become(asked: dict[str, Any]) -> None:
 
 
 def _main() -> None:
+    end_with_parent()
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     with open(os.devnull, "r+b") as nothing:
         for number in (0, 1):  # what an import prints is no reply

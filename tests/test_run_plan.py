@@ -80,7 +80,7 @@ def _timing_left_out(seconds):
 def test_the_words_say_what_a_case_got_and_why():
     words = plan([SLOW], 120.0)["m/p/slow"].words
     assert words.startswith("8 images in 20 steps, timed once")
-    assert words.endswith("one generation takes 7.4 s, since this CPU has no fp16")
+    assert words.endswith("one generation takes about 7.4 s, since this CPU has no fp16")
 
 
 def test_only_what_is_due_is_paid_for():

@@ -132,7 +132,7 @@ class CasePlan:
 
     @property
     def words(self) -> str:
-        """ "4 images in 20 steps, timed once, without growth: one generation takes 10 s, ..."."""
+        """ "4 images in 20 steps, timed once, without growth: one generation takes about 10 s, ..."."""
         if not self.why:
             return ""
         parts = [f"{self.images.images} images in {self.images.steps} steps"]
@@ -291,7 +291,7 @@ def _images(level: Level, asked: ImagePlan) -> ImagePlan:
 
 def _why(cost: CaseCost) -> str:
     since = f", since {cost.why}" if cost.why else ""
-    return f"one generation takes {cost.call_seconds:.2g} s{since}"
+    return f"one generation takes about {cost.call_seconds:.2g} s{since}"
 
 
 def _times(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,21 @@ def test_a_variants_file_of_old_imports_works_and_names_the_new(tmp_path):
     with pytest.warns(DeprecationWarning, match="is now latentcy: from latentcy import Variant"):
         (mine,) = load_variants(file)
     assert type(mine) is latentcy.Variant
+
+
+COMMANDS = sorted(
+    {
+        found
+        for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+        for found in re.findall(r"python -m (latentcy[a-z_.]*)", file.read_text(encoding="utf-8"))
+    }
+)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_command_that_a_document_names_says_how_it_is_used(module):
+    asked = [sys.executable, "-m", module, "--help"]
+    ran = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(f"usage: python -m {module} ")

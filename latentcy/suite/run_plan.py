@@ -132,7 +132,7 @@ class CasePlan:
 
     @property
     def words(self) -> str:
-        """ "4 images in 20 steps, timed once, without growth: one generation takes about 10 s, ..."."""
+        """ "4 images in 20 steps, timed once, without growth: one generation takes about 10 s"."""
         if not self.why:
             return ""
         parts = [f"{self.images.images} images in {self.images.steps} steps"]

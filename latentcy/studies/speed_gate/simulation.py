@@ -6,6 +6,7 @@ from one side, which that side alone pays for.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -128,12 +129,19 @@ def table(trials: int, say: Callable[[str], None] = lambda line: None) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Prints the table; the one argument is the number of trials."""
-    trials = int(arguments[0]) if arguments else TRIALS
-    print(table(trials, lambda line: print(line, file=sys.stderr, flush=True)))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m latentcy.studies.speed_gate.simulation",
+        description="How often each design of the speed gate errs, in simulated noise.",
+    )
+    parser.add_argument(
+        "trials", type=int, nargs="?", default=TRIALS, help=f"of each cell (default: {TRIALS})"
+    )
+    asked = parser.parse_args(arguments)
+    print(table(asked.trials, lambda line: print(line, file=sys.stderr, flush=True)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -27,10 +27,10 @@ from latentcy.store.golden_image_file import (
     SHIPPED,
     SIDE,
     GoldenImageSet,
-    album_path,
-    find_album,
-    read_album,
-    write_album,
+    find_golden_images,
+    golden_images_path,
+    read_golden_images,
+    write_golden_images,
 )
 
 CPU = find_device("cpu")
@@ -48,8 +48,8 @@ TINY_VAE = next(one for one in BUILTIN if one.id == "distillation/distilled-tiny
 def test_the_miniatures_albums_hold_its_64_prompts_and_no_place_on_a_machine(
     group: str, variant: str
 ) -> None:
-    path = album_path(SHIPPED, "miniature", group, variant)
-    album = read_album(path)
+    path = golden_images_path(SHIPPED, "miniature", group, variant)
+    album = read_golden_images(path)
     chosen = chosen_prompts(MINIATURE, None, 64)
     assert album is not None and path.stat().st_size < 600_000
     assert (album.prompts, album.seeds) == (chosen.prompts, chosen.seeds)
@@ -226,9 +226,9 @@ def test_an_album_needs_a_prompt_and_a_seed_for_each_image() -> None:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     album = _album(_pictures(3))
-    path = album_path(tmp_path, "some/model", "precision", "baseline")
-    write_album(path, album)
-    back = read_album(path)
+    path = golden_images_path(tmp_path, "some/model", "precision", "baseline")
+    write_golden_images(path, album)
+    back = read_golden_images(path)
     assert back is not None and path.parent.parent == tmp_path / "images"
     for name, value in vars(album).items():
         same = np.array_equal(value, getattr(back, name), equal_nan=name == "clip")
@@ -238,21 +238,21 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_the_same_album_is_written_byte_for_byte(tmp_path: Path) -> None:
     album = _album(_pictures(2))
     for name in ("a.npz", "b.npz"):
-        write_album(tmp_path / name, album)
+        write_golden_images(tmp_path / name, album)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def test_there_is_no_album_where_there_is_no_file(tmp_path: Path) -> None:
-    assert read_album(tmp_path / "none" / "gone.npz") is None
-    assert find_album(tmp_path, "no-such-model", "precision", "baseline") is None
+    assert read_golden_images(tmp_path / "none" / "gone.npz") is None
+    assert find_golden_images(tmp_path, "no-such-model", "precision", "baseline") is None
 
 
 def test_the_users_own_album_comes_before_the_shipped_one(tmp_path: Path) -> None:
-    shipped = find_album(tmp_path, "miniature", "precision", "baseline")
+    shipped = find_golden_images(tmp_path, "miniature", "precision", "baseline")
     assert shipped is not None and len(shipped.prompts) == 64
     own = _album(_pictures(2))
-    write_album(album_path(tmp_path, "miniature", "precision", "baseline"), own)
-    found = find_album(tmp_path, "miniature", "precision", "baseline")
+    write_golden_images(golden_images_path(tmp_path, "miniature", "precision", "baseline"), own)
+    found = find_golden_images(tmp_path, "miniature", "precision", "baseline")
     assert found is not None and found.prompts == own.prompts
 
 
@@ -260,7 +260,7 @@ def test_a_write_that_fails_leaves_the_old_album_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "album.npz"
-    write_album(path, _album(_pictures(2)))
+    write_golden_images(path, _album(_pictures(2)))
     before = path.read_bytes()
 
     def full(*_: Any) -> None:
@@ -268,23 +268,23 @@ def test_a_write_that_fails_leaves_the_old_album_whole(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(LatentcyError, match="No space left"):
-        write_album(path, _album(_pictures(3)))
+        write_golden_images(path, _album(_pictures(3)))
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "images").write_text("in the way")
     with pytest.raises(LatentcyError, match="cannot be written"):
-        write_album(album_path(tmp_path, "m", "g", "v"), _album(_pictures(1)))
+        write_golden_images(golden_images_path(tmp_path, "m", "g", "v"), _album(_pictures(1)))
 
 
 def test_broken_images_are_not_stored(tmp_path: Path) -> None:
     images = _pictures(2)
     images[1, 0, 0, 0] = np.nan
     with pytest.raises(LatentcyError, match="non-finite"):
-        write_album(tmp_path / "album.npz", _album(images))
+        write_golden_images(tmp_path / "album.npz", _album(images))
     with pytest.raises(LatentcyError, match="thumbnails of uint8"):
-        write_album(tmp_path / "album.npz", _album(_pictures(2)[:, :32, :32]))
+        write_golden_images(tmp_path / "album.npz", _album(_pictures(2)[:, :32, :32]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -348,25 +348,25 @@ def _not_finite(path: Path) -> None:
 )
 def test_a_file_that_is_no_sound_album_is_refused(tmp_path: Path, spoil: Any) -> None:
     path = tmp_path / "album.npz"
-    write_album(path, _album(_pictures(2)))
+    write_golden_images(path, _album(_pictures(2)))
     spoil(path)
     with pytest.raises(LatentcyError) as caught:
-        read_album(path)
+        read_golden_images(path)
     assert str(path) in caught.value.found and "damaged or no album" in caught.value.found
     assert "record it again" in caught.value.do
 
 
 def test_an_album_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "album.npz"
-    write_album(path, _album(_pictures(2)))
+    write_golden_images(path, _album(_pictures(2)))
     _retell(path, schema=99)
     with pytest.raises(LatentcyError, match="schema 99, not 1"):
-        read_album(path)
+        read_golden_images(path)
 
 
 def test_a_folder_in_an_albums_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LatentcyError, match="cannot be read"):
-        read_album(tmp_path)
+        read_golden_images(tmp_path)
 
 
 _ARRAYS = ("thumbnails", "colours", "clip")
@@ -424,7 +424,7 @@ def _album(
 
 
 def _stored(variant: Variant) -> GoldenImageSet:
-    album = find_album(Path("no-such-folder"), "miniature", variant.group, variant.name)
+    album = find_golden_images(Path("no-such-folder"), "miniature", variant.group, variant.name)
     assert album is not None
     return album
 

@@ -2,7 +2,7 @@
 
 What a gate judges by stands in `latentcy.gates`; this is what the plugin, the plan of a run, the
 fault catalogue and the report have to know of it. tests/test_gate_records.py holds `perf_tests/`,
-the README's table and the verdicts of a whole run to it.
+the README's table and the fault catalogue to it.
 """
 
 from __future__ import annotations

@@ -24,21 +24,23 @@ SHIPPED = Path(__file__).parents[2] / "baselines"
 SCHEMA = 1
 
 
-def album_path(baselines: Path, model: str, group: str, variant: str) -> Path:
+def golden_images_path(baselines: Path, model: str, group: str, variant: str) -> Path:
     """Place of a stored album: <baselines>/images/<model>/<group>-<variant>.npz."""
     return baseline_path(baselines, "images", model, group, variant).with_suffix(".npz")
 
 
-def find_album(baselines: Path, model: str, group: str, variant: str) -> GoldenImageSet | None:
+def find_golden_images(
+    baselines: Path, model: str, group: str, variant: str
+) -> GoldenImageSet | None:
     """The album in the folder of baselines, else the one that is shipped; None without either.
 
-    Raises LatentcyError as `read_album` does.
+    Raises LatentcyError as `read_golden_images` does.
     """
-    own = read_album(album_path(baselines, model, group, variant))
-    return own or read_album(album_path(SHIPPED, model, group, variant))
+    own = read_golden_images(golden_images_path(baselines, model, group, variant))
+    return own or read_golden_images(golden_images_path(SHIPPED, model, group, variant))
 
 
-def write_album(path: Path, album: GoldenImageSet) -> None:
+def write_golden_images(path: Path, album: GoldenImageSet) -> None:
     """Write whole or not at all: a temporary file beside it, then one rename.
 
     Raises:
@@ -66,8 +68,8 @@ def write_album(path: Path, album: GoldenImageSet) -> None:
     write_whole(Path(path), content.getvalue(), "the stored images")
 
 
-def read_album(path: Path) -> GoldenImageSet | None:
-    """Read what `write_album` wrote; None where there is none. Nothing in it is ever executed.
+def read_golden_images(path: Path) -> GoldenImageSet | None:
+    """Read what `write_golden_images` wrote; None where there is none. Nothing in it is executed.
 
     Raises:
         LatentcyError: the file is damaged, no album, of another schema, or cannot be read.

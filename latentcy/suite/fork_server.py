@@ -1,7 +1,8 @@
 """Python programs in processes that need not import torch and diffusers first.
 
-Those imports take about ten seconds of a core, which a run of many short processes would pay in
-each. A server pays them once and forks. It serves runs on a CPU alone: importing asks CUDA what
+Those imports take five to ten seconds of a core (`python -X importtime -c "import
+latentcy.suite.run"`), which a run of many short processes would pay in each. A server pays them
+once and forks. It serves runs on a CPU alone: importing asks CUDA what
 there is, and a process that has asked may not fork and use it.
 """
 

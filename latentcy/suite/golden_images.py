@@ -12,7 +12,12 @@ from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.models.fingerprint import weights_identity
-from latentcy.store.golden_image_file import GoldenImageSet, album_path, find_album, write_album
+from latentcy.store.golden_image_file import (
+    GoldenImageSet,
+    find_golden_images,
+    golden_images_path,
+    write_golden_images,
+)
 from latentcy.suite.observations import Observation, Observer
 
 
@@ -37,7 +42,7 @@ class GoldenImages:
         A case without an album is held against its reference alone, which has one. Raises
         LatentcyError where an album cannot be read.
         """
-        stored = find_album(*self._place(case))
+        stored = find_golden_images(*self._place(case))
         held = case.variant.reference != case.variant.name
         if self._model.unjudged or (stored is None and held):
             return None
@@ -50,10 +55,10 @@ class GoldenImages:
         """
         if seen.image_verdict.status == FAILED or self._model.unjudged:
             return
-        made, stored = self._album(case, seen), find_album(*self._place(case))
+        made, stored = self._album(case, seen), find_golden_images(*self._place(case))
         fewer = stored is not None and len(made.prompts) < len(stored.prompts)
         if not (fewer and compare(stored, made).status == PASSED):
-            write_album(album_path(*self._place(case)), made)
+            write_golden_images(golden_images_path(*self._place(case)), made)
 
     def _album(self, case: Case, seen: Observation) -> GoldenImageSet:
         prompts, seeds = self._observer.prompts, self._observer.seeds

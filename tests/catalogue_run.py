@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fixtures.faults import injection
 from latentcy.core.record import Record
+from latentcy.core.verdict import INCONCLUSIVE
 from latentcy.faults.catalogue import FAULTS, HEALTHY
 from latentcy.pipelines.devices.device import emulates, find_device
 from latentcy.pipelines.variants.variant import Variant
@@ -45,6 +46,7 @@ class CatalogueRun:
 
     whole: Run
     found: Mapping[str, Outcome]
+    undecided: tuple[str, ...]  # those of which one of its own gates was inconclusive
 
     def assert_caught(self, name: str) -> None:
         """The fault was caught by one of its own gates, for its reason."""
@@ -74,11 +76,38 @@ def controls_of(run: str) -> list[str]:
 
 def run_catalogue(folder: Path, run: str) -> CatalogueRun:
     """One of RUNS on the miniature."""
-    names = ",".join(RUNS[run])
     # Speed is known after ten pairs, from which a machine at work shows no climb yet.
-    pairs = ["--pairs=40"] if run == "timed" else []
-    whole = benchmark_process(folder, *MINIATURE, *pairs, f"--inject={names}")
+    return _run(folder, RUNS[run], *(["--pairs=40"] if run == "timed" else []))
+
+
+def run_timed_catalogue(folder: Path) -> CatalogueRun:
+    """The timed faults; what forty pairs left open, on a machine at work, gets five times as many.
+
+    A gate that passed a fault is not asked again.
+    """
+    first = run_catalogue(folder, "timed")
+    if not first.undecided:
+        return first
+    again = folder / "again"
+    again.mkdir()
+    longer = _run(again, first.undecided, "--pairs=200")
+    return CatalogueRun(first.whole, {**first.found, **longer.found}, first.undecided)
+
+
+def _run(folder: Path, chosen: Sequence[str], *options: str) -> CatalogueRun:
+    names = ",".join(chosen)
+    whole = benchmark_process(folder, *MINIATURE, *options, f"--inject={names}")
     data = json.loads((whole.results / "run.json").read_text(encoding="utf-8"))
     records = [Record.from_dict(one) for one in data["records"]]
+    by_name = {record.variant: record for record in records}
     found = outcomes(records, injection(names).expected.values())
-    return CatalogueRun(whole, {one.expected.fault: one for one in found})
+    undecided = tuple(
+        one.expected.fault
+        for one, record in ((one, by_name.get(one.expected.fault)) for one in found)
+        if record and not one.by_right and _is_open(record, one.expected.gates)
+    )
+    return CatalogueRun(whole, {one.expected.fault: one for one in found}, undecided)
+
+
+def _is_open(record: Record, gates: Sequence[str]) -> bool:
+    return any(one.gate in gates and one.status == INCONCLUSIVE for one in record.verdicts)

@@ -50,6 +50,13 @@ def _merge(asked: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _faults(asked: argparse.Namespace) -> int:
+    from latentcy.suite.injection import document  # torch, for no other command
+
+    print(document(asked.results))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m latentcy",
@@ -62,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("runs", nargs="+", type=Path, help="run.json of each shard, or its folder")
     merge.add_argument("--out", type=Path, required=True, help="folder for the merged run.json")
     merge.set_defaults(command=_merge)
+    faults = commands.add_parser("faults", help="the table of the faults that a run injected")
+    faults.add_argument("results", type=Path, help="results folder of a run with --inject")
+    faults.set_defaults(command=_faults)
     for add in (add_report, add_history, add_bisect):
         add(commands)
     return parser

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.faults import injection
 from latentcy.core.record import Record
 from latentcy.core.verdict import INCONCLUSIVE
 from latentcy.faults.catalogue import FAULTS, HEALTHY
 from latentcy.pipelines.devices.device import emulates, find_device
 from latentcy.pipelines.variants.variant import Variant
 from latentcy.report.fault_table import CAUGHT, Outcome, outcomes
+from latentcy.suite.injection import injection
 from whole_run import Outcome as Run
 from whole_run import assert_no_traceback, benchmark_process
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import emulated
+from latentcy.core.data import BASELINES_FOLDER
 from latentcy.core.errors import LatentcyError
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.gates.golden_images import album_of, compare
@@ -24,7 +25,6 @@ from latentcy.pipelines.sampler import open_sampler
 from latentcy.pipelines.variants import BUILTIN, GROUP_WORKLOADS, Variant
 from latentcy.pipelines.workload import workload
 from latentcy.store.golden_image_file import (
-    SHIPPED,
     SIDE,
     GoldenImageSet,
     find_golden_images,
@@ -48,7 +48,7 @@ TINY_VAE = next(one for one in BUILTIN if one.id == "distillation/distilled-tiny
 def test_the_miniatures_albums_hold_its_64_prompts_and_no_place_on_a_machine(
     group: str, variant: str
 ) -> None:
-    path = golden_images_path(SHIPPED, "miniature", group, variant)
+    path = golden_images_path(BASELINES_FOLDER, "miniature", group, variant)
     album = read_golden_images(path)
     chosen = chosen_prompts(MINIATURE, None, 64)
     assert album is not None and path.stat().st_size < 600_000

@@ -15,7 +15,7 @@ STUB = """
 
     import pytest
 
-    from fixtures.run import timed
+    from latentcy.fixtures.run import timed
     from latentcy.measure.pairing import Pairing
     from latentcy.stats.looks import Looks
     from latentcy.suite.pair_budget import Plan

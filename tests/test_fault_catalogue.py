@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from catalogue_run import RUNS
-from fixtures.faults import CATALOGUE, injection, listing
 from latentcy.core.errors import LatentcyError
 from latentcy.core.record import Record
 from latentcy.core.verdict import Verdict
@@ -27,6 +25,7 @@ from latentcy.report.fault_table import (
     markdown,
     outcomes,
 )
+from latentcy.suite.injection import CATALOGUE, injection, listing
 from whole_run import ROOT
 
 NAMES = [fault.name for fault in FAULTS]
@@ -72,10 +71,8 @@ def test_a_fault_says_what_it_is_and_who_must_report_it(fault):
 def test_the_catalogue_is_a_variants_file_that_any_process_can_load(tmp_path):
     assert [one.id for one in load_variants(CATALOGUE)] == [one.id for one in VARIANTS]
     script = (
-        "import sys\n"
         "from latentcy.pipelines.variants import load_variants\n"
         f"print(len(load_variants({str(CATALOGUE)!r})))\n"
-        f"assert {str(Path(CATALOGUE).parents[1])!r} not in sys.path\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", script],

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from latentcy.fixtures.collection import LAST_TESTS
 
-from fixtures.faults import COSTLY, NEVER
-from fixtures.options import LAST_TESTS
 from latentcy.core.gates import BY_PROMISE, GATES, IMAGES, LOOKING, TIMING
 from latentcy.faults.catalogue import FAULTS
 from latentcy.report.html.image_differences import SEEN
+from latentcy.suite.injection import COSTLY, NEVER
 from latentcy.suite.run_plan import GATE_DRAWS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentcy.core.data import MINIATURE_FOLDER
 from latentcy.measure.images.clip import ClipScorer
 from latentcy.miniature.card import (
     MODELS,
@@ -18,7 +19,7 @@ from latentcy.miniature.card import (
 )
 from latentcy.miniature.world import held_out
 from latentcy.pipelines.devices.device import find_device
-from latentcy.pipelines.models.catalog import MINIATURE_FOLDER, resolve_model
+from latentcy.pipelines.models.catalog import resolve_model
 
 pytestmark = pytest.mark.system
 

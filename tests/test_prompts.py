@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import CLIPTokenizer
 
+from latentcy.core.data import PROMPTS_FOLDER
 from latentcy.core.errors import LatentcyError
 from latentcy.miniature import world
 from latentcy.pipelines.models.catalog import KNOWN, MINIATURE
@@ -16,7 +17,6 @@ from latentcy.pipelines.prompt_file import LONGEST, read_prompt_file, read_promp
 from latentcy.pipelines.prompts import (
     FIRST_SEED,
     IMAGES,
-    PROMPTS_FOLDER,
     chosen_prompts,
     prompt_set,
 )

@@ -11,12 +11,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from latentcy.core.data import PROMPTS_FOLDER
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED
 from latentcy.gates.prompt_coverage import tokens_verdict
 from latentcy.measure.prompt_coverage import cut, reading, unknown_words
 from latentcy.pipelines.models.catalog import MINIATURE
 from latentcy.pipelines.prompt_file import read_prompts
-from latentcy.pipelines.prompts import PROMPTS_FOLDER
 from tiny import POSITIONS, build_tiny
 
 PROMPTS = ("a red circle on a white background", "an astronaut riding a black horse on a beach")

@@ -1,34 +1,26 @@
 """The fault catalogue, as a variants file: one variant for each fault, and the healthy ones.
 
 `pytest --benchmark --inject NAME` runs one of them, and so does
-`--variants latentcy/faults/catalogue.py --no-builtin --only precision/NAME`. The file is loaded by
-its path, so it makes its own folder importable, as the package `faults`, for as long as it loads.
+`--variants latentcy/faults/catalogue.py --no-builtin --only precision/NAME` in a clone.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-try:
-    from latentcy.faults import (
-        batches,
-        black,
-        costs,
-        leaks,
-        prompts,
-        schedules,
-        structure,
-        tone,
-        unstable,
-    )
-    from latentcy.faults.fault import Fault
-    from latentcy.faults.sound import HEALTHY
-finally:
-    sys.path.pop(0)
-
+from latentcy.faults import (
+    batches,
+    black,
+    costs,
+    leaks,
+    prompts,
+    schedules,
+    structure,
+    tone,
+    unstable,
+)
+from latentcy.faults.fault import Fault
+from latentcy.faults.sound import HEALTHY
 from latentcy.pipelines.variants import Variant
 
 CATEGORIES = {

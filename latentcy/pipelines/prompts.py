@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentcy.core.data import PROMPTS_FOLDER
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.prompt_file import SEEDS, read_prompt_file
 
 IMAGES = 16
 FIRST_SEED = 2023  # the published page's
-PROMPTS_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "prompts"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -16,14 +17,24 @@ _CHOOSING: tuple[str, ...] = (
     "--report",
     "--history",
     "--summary",
+    "--smaller-is-better",
+    "--bencher",
+    "--benchmark-json",
+    "--benchmark-save",
+    "--junitxml",
+    "--junit-xml",
+    "-k",
 )
-_CHOOSING += ("--smaller-is-better", "--bencher", "-k", "--benchmark-json", "--junitxml")
-_CHOOSING += ("--junit-xml", "--benchmark-save")
 _RECORDING = ("--benchmark-record", "--benchmark-autosave")
+_LONG = re.compile(r"^--latentcy-")
+# Those that `--model` takes by this name; another model is named in the command or the ini file.
+_KNOWN_MODEL = re.compile(r"miniature|sd1[45](-synthetic(-small)?)?")
 
 
 def reproduce(record: Record, command: Sequence[str]) -> str:
     """A shell line that runs the record's case alone, with the settings of its run.
+
+    What it adds is named in the long form, which every repository knows.
 
     Args:
         record: whose case is meant.
@@ -35,11 +46,17 @@ def reproduce(record: Record, command: Sequence[str]) -> str:
     for argument in command:
         if waiting:
             waiting = False
-        elif argument in _CHOOSING:
-            waiting = True
-        elif argument.split("=", 1)[0] not in (*_CHOOSING, *_RECORDING, "--benchmark"):
+        elif _short(argument) in _CHOOSING:
+            waiting = "=" not in argument
+        elif _short(argument) not in (*_RECORDING, "--benchmark"):
             kept.append(argument)
-    if not any(each.split("=", 1)[0] == "--model" for each in kept):
-        kept.insert(0, f"--model={record.model}")
-    case = f"--case={record.group}/{record.variant}"
+    named = any(_short(each) == "--model" for each in kept)
+    if not named and _KNOWN_MODEL.fullmatch(record.model):
+        kept.insert(0, f"--latentcy-model={record.model}")
+    case = f"--latentcy-case={record.group}/{record.variant}"
     return shlex.join(["pytest", "--benchmark", case, *kept])
+
+
+def _short(argument: str) -> str:
+    """The short form of an option, without its value."""
+    return _LONG.sub("--", argument.split("=", 1)[0])

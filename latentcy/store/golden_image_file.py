@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from latentcy.core.data import BASELINES_FOLDER
 from latentcy.core.errors import LatentcyError
 from latentcy.core.files import write_whole
 from latentcy.store.baselines import baseline_path
-
-SHIPPED = Path(__file__).parents[2] / "baselines"
 
 # 1: the first.
 SCHEMA = 1
@@ -37,7 +36,7 @@ def find_golden_images(
     Raises LatentcyError as `read_golden_images` does.
     """
     own = read_golden_images(golden_images_path(baselines, model, group, variant))
-    return own or read_golden_images(golden_images_path(SHIPPED, model, group, variant))
+    return own or read_golden_images(golden_images_path(BASELINES_FOLDER, model, group, variant))
 
 
 def write_golden_images(path: Path, album: GoldenImageSet) -> None:

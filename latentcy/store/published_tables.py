@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentcy.core.data import BASELINES_FOLDER
 from latentcy.core.files import damaged, read_json
 
-PUBLISHED = Path(__file__).parents[2] / "baselines" / "published" / "a100.json"
+PUBLISHED = BASELINES_FOLDER / "published" / "a100.json"
 
 
 @dataclass(frozen=True)

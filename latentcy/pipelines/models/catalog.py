@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from latentcy.core.data import MINIATURE_FOLDER
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.hub import HUB_PARTS
@@ -44,7 +45,6 @@ class Model:
 
 
 MINIATURE_GUIDANCE = 2.0
-MINIATURE_FOLDER = Path(__file__).resolve().parents[3] / "fixtures" / "miniature"
 
 
 def _from_hub(name: str, subfolder: str | None = None) -> Weights:
@@ -183,7 +183,7 @@ def _fetch_pipeline(model: Model) -> None:
         raise LatentcyError(
             found=f"no folder {model.pipeline.location}",
             expected="the embedded miniature's weights",
-            do="restore fixtures/miniature from the repository",
+            do="install latentcy again, or restore fixtures/miniature in the clone",
         )
     check_pipeline(fetch(model.pipeline))
 

@@ -1,0 +1,1 @@
+"""The promises: what `pytest --benchmark` runs, and nothing else does."""

@@ -162,7 +162,7 @@ def test_a_pull_request_that_breaks_the_images_is_stopped(gated):
 def test_the_job_summary_explains_itself(gated):
     text = gated[3].read_text()
     assert text.splitlines()[2].startswith("FAILED")
-    assert "**SSIM**" in text and "Run it again: `pytest --benchmark --case=" in text
+    assert "**SSIM**" in text and "Run it again: `pytest --benchmark --latentcy-case=" in text
 
 
 def test_everything_that_is_uploaded_is_there(gated):

@@ -100,7 +100,7 @@ def test_the_end_says_why_where_and_how_to_run_it_again_in_100_columns(whole):
     )
     free = ("To run ", "Report: ", "History: ", "Summary: ", "Charts: ", "Bencher: ", "Images: ")
     assert not [one for one in closing_lines if len(one) > 100 and not one.startswith(free)]
-    assert "To run black again: pytest --benchmark --case=precision/black" in outcome.text
+    assert "To run black again: pytest --benchmark --latentcy-case=precision/black" in outcome.text
     assert f"History: recorded in {folder / 'history.db'}" in outcome.text
     summary = (folder / "summary.md").read_text()
     assert summary.splitlines()[2].startswith("FAILED") and "**black images**" in summary

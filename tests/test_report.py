@@ -199,7 +199,7 @@ def test_the_sentence_of_verdict_stands_before_anything_else(large_page):
 def test_a_failure_has_its_reason_and_the_command_that_runs_it_again(large_page):
     text = large_page.text
     assert SSIM in text
-    assert "pytest --benchmark --case=precision/fp16 --model=sd15" in text
+    assert "pytest --benchmark --latentcy-case=precision/fp16 --latentcy-model=sd15" in text
 
 
 def test_a_run_in_which_all_passed_says_so_and_shows_no_failure(tmp_path):
@@ -432,7 +432,7 @@ def test_the_files_own_command_is_shown_where_it_names_one():
     assert run_again(one, {"reproduce": "run me"}, ()) == "run me"
     assert run_again(one, {"verdicts": [{"reproduce": "run it"}]}, ()) == "run it"
     odd = record(2, variant="a b; rm x")
-    assert "'--case=precision/a b; rm x'" in run_again(odd, {}, ("--model=sd15",))
+    assert "'--latentcy-case=precision/a b; rm x'" in run_again(odd, {}, ("--model=sd15",))
 
 
 def test_a_trend_shows_what_changed_first_and_joins_no_two_machines():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from dataclasses import replace
 
 from latentcy.core.comparison import Comparison
 from latentcy.core.record import Record
 from latentcy.core.run_info import About
 from latentcy.core.verdict import Verdict
+from latentcy.pipelines.models.catalog import KNOWN
 from latentcy.report.ci_metrics import bencher_metrics, smaller_is_better
 from latentcy.report.github_annotations import github_annotations
 from latentcy.report.markdown import summary
@@ -51,7 +53,7 @@ def test_the_verdict_stands_first_and_each_failure_says_why_and_how_to_run_it_ag
     first = text.splitlines()[2]
     assert first.startswith("FAILED: 1 of 2 variants failed, precision/mine (SSIM)")
     assert "**SSIM**: 0.5 " in text
-    assert "`pytest --benchmark --case=precision/mine --model=miniature --pairs 7`" in text
+    assert "`pytest --benchmark --latentcy-case=precision/mine --model=miniature --pairs 7`" in text
     assert "no baseline" in text.split("<details>")[1]
     assert "| +25.00 % (+20.00 to +30.00) |" in text
 
@@ -111,8 +113,8 @@ def test_the_command_runs_the_one_case_with_the_settings_of_its_run():
     assert again == [
         "pytest",
         "--benchmark",
-        "--case=precision/mine",
-        "--model=miniature",
+        "--latentcy-case=precision/mine",
+        "--latentcy-model=miniature",
         "--variants=my file.py",
         "--pairs=9",
     ]
@@ -120,4 +122,16 @@ def test_the_command_runs_the_one_case_with_the_settings_of_its_run():
 
 def test_the_command_keeps_the_model_that_was_asked_for_and_records_nothing():
     again = reproduce(BROKEN, ["--model", "sd15", "--benchmark-record", "-k", "ssim"])
-    assert again == "pytest --benchmark --case=precision/mine --model sd15"
+    assert again == "pytest --benchmark --latentcy-case=precision/mine --model sd15"
+
+
+def test_the_command_asks_for_no_model_that_only_an_ini_file_names():
+    again = reproduce(
+        replace(BROKEN, model="a-folder-of-mine"), ["--benchmark", "--latentcy-case=a/b"]
+    )
+    assert again == "pytest --benchmark --latentcy-case=precision/mine"
+
+
+def test_every_model_that_is_known_by_name_is_asked_for_by_it():
+    for name in KNOWN:
+        assert f"--latentcy-model={name}" in reproduce(replace(BROKEN, model=name), [])

@@ -1,8 +1,9 @@
-"""The built wheel, installed into a folder of its own: as others have it, with no clone beside it."""
+"""The built wheel in a folder of its own: as others have it, with no clone beside it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -46,7 +47,12 @@ def install_wheel(folder: Path) -> Installed:
     """Builds this checkout's wheel and installs it, without what it depends on."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     source = folder / "source"  # a build leaves files beside its sources
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, files.split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
     built = [*pip, "wheel", "--no-deps", f"--wheel-dir={folder}", str(source)]
     subprocess.run(built, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")

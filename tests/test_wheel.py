@@ -1,4 +1,4 @@
-"""The wheel: it holds one package with all of its data, and runs the main job in an empty folder."""
+"""The wheel: one package with all of its data, which runs the main job in an empty folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Latentcy: is a diffusion pipeline still as fast, and as good, as it was?
 
-What a variants file needs is here: `from latentcy import Needs, Quality, Tolerance, Variant`.
-Each is imported when it is asked for, so that `import latentcy` stays cheap.
+What a variants file needs is here: `from latentcy import Needs, Quality, Tolerance, Variant`, and
+so are the assertions for one's own tests: `assert_not_black`, `assert_same_images`,
+`assert_no_slower`, `assert_deterministic`. Each is imported when it is asked for, so that
+`import latentcy` stays cheap.
 """
 
 from __future__ import annotations
@@ -10,17 +12,36 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from latentcy.assertions import (
+        assert_deterministic,
+        assert_no_slower,
+        assert_not_black,
+        assert_same_images,
+    )
     from latentcy.core.quality_limits import Quality, Tolerance
     from latentcy.pipelines.variants.requirements import Needs
     from latentcy.pipelines.variants.variant import Variant
 
-__all__ = ["Needs", "Quality", "Tolerance", "Variant"]
+__all__ = [
+    "Needs",
+    "Quality",
+    "Tolerance",
+    "Variant",
+    "assert_deterministic",
+    "assert_no_slower",
+    "assert_not_black",
+    "assert_same_images",
+]
 
 _HOMES = {
     "Needs": "latentcy.pipelines.variants.requirements",
     "Quality": "latentcy.core.quality_limits",
     "Tolerance": "latentcy.core.quality_limits",
     "Variant": "latentcy.pipelines.variants.variant",
+    "assert_deterministic": "latentcy.assertions.determinism",
+    "assert_no_slower": "latentcy.assertions.speed",
+    "assert_not_black": "latentcy.assertions.images",
+    "assert_same_images": "latentcy.assertions.images",
 }
 
 

@@ -151,7 +151,7 @@ def test_an_older_driver_is_asked_the_older_question(nvml):
 
 def test_an_absent_package_is_said_and_not_raised(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert read_nvidia(0) == DeviceReading(note="nvidia-ml-py is not installed")
+    assert read_nvidia(0) == DeviceReading(note="nvidia-ml-py is not installed (latentcy[nvidia])")
 
 
 def test_an_nvml_that_does_not_start_is_said_and_not_raised(nvml):

@@ -17,7 +17,7 @@ FLOORS = (
     ("pipelines", "stats"),
     ("measure", "store", "remote"),
     ("gates", "report", "faults", "miniature"),
-    ("suite", "commands", "studies"),
+    ("suite", "commands", "studies", "assertions"),
     ("__main__", "fixtures", "perf_tests"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS, 1) for room in rooms}

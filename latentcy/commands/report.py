@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latentcy.report.html.trend_plots import Series
 from latentcy.store.results import read_run
+
+if TYPE_CHECKING:
+    from latentcy.report.html.trend_plots import Series
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:

@@ -11,3 +11,7 @@ class LatentcyError(Exception):
         self.expected = expected
         self.do = do
         super().__init__(f"found     {found}\nexpected  {expected}\ndo        {do}")
+
+
+class NotLoadedError(LatentcyError):
+    """A case whose pipeline could not be had; what it would have drawn is not known."""

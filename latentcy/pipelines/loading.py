@@ -28,6 +28,8 @@ from latentcy.pipelines.devices.device import Device, is_out_of_memory
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.models.synthetic import build_pipeline
 from latentcy.pipelines.models.weights import WEIGHTED_PARTS, fetch, read_json
+from latentcy.pipelines.own_pipeline import build_own
+from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants import Variant
 
 # What a saved config of another scheduler class may lack, at the values of Stable Diffusion v1.
@@ -57,10 +59,11 @@ def load_pipeline(
     """The model's pipeline with the variant applied, on the device, ready to be called.
 
     `scheduler` is a name in SCHEDULERS; None takes the variant's, or the one of its group. Only
-    safetensors are read and no foreign code is run; the safety checker is left out. The
-    variant's `prepare` hook runs last. Raises LatentcyError where weights are missing or
-    damaged, a module has not the dtype asked for, the hook raises, or this device or model
-    cannot have the variant; an exhausted memory passes through unchanged.
+    safetensors are read and no foreign code is run; the safety checker is left out. A variant with
+    a `build` brings its own pipeline, which gets the scheduler, too. The `prepare` hook runs last.
+    Raises LatentcyError where weights are missing or damaged, a module has not the dtype asked for,
+    a function of the user's raises, or this device or model cannot have the variant; an exhausted
+    memory passes through unchanged.
     """
     why_not = variant.refusal(device) or lacking(model, variant)
     if why_not:
@@ -70,7 +73,9 @@ def load_pipeline(
             do="leave it out",
         )
     dtype = getattr(torch, variant.resolved_dtype(device))
-    if model.synthetic is not None:
+    if variant.build is not None:
+        pipeline = build_own(variant, _target(model, variant, device))
+    elif model.synthetic is not None:
         with _quiet():
             pipeline = build_pipeline(
                 model.synthetic,
@@ -81,14 +86,27 @@ def load_pipeline(
             )
     else:
         pipeline = _from_folders(model, variant, dtype).to(device.torch)
-    _check_dtypes(pipeline, dtype)
+    if variant.build is None:  # what the user's own is in, the gate on dtypes judges
+        _check_dtypes(pipeline, dtype)
     kind, settings = SCHEDULER_CLASSES[
         scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]
     ]
     pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
-    pipeline.set_progress_bar_config(disable=True)
+    if hasattr(pipeline, "set_progress_bar_config"):  # a wrapper may have none
+        pipeline.set_progress_bar_config(disable=True)
     _prepare(pipeline, variant)
     return pipeline
+
+
+def _target(model: Model, variant: Variant, device: Device) -> Target:
+    synthetic = model.synthetic is not None
+    return Target(
+        device=str(device.torch),
+        dtype=variant.resolved_dtype(device),
+        model=model.name if synthetic else str(fetch(model.pipeline)),
+        height=model.height,
+        width=model.width,
+    )
 
 
 def _from_folders(model: Model, variant: Variant, dtype: torch.dtype) -> StableDiffusionPipeline:

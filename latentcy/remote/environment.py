@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.models.catalog import KNOWN
+from latentcy.pipelines.variants.selection import is_object_name
 from latentcy.pipelines.workload import Workload
 from latentcy.remote.interpreter import check_interpreter, find_interpreter
 from latentcy.remote.process import WorkerProcess
@@ -76,7 +78,7 @@ class OtherEnvironment:
         sampler = OtherSampler(self, workload, variant_id)
         arguments = {
             "model": _absolute_model(model),
-            "variants_file": str(Path(variants_file).absolute()) if variants_file else None,
+            "variants_file": _absolute_variants(variants_file) if variants_file else None,
             "variant_id": variant_id,
             "device": device,
             "workload": dataclasses.asdict(workload),
@@ -125,13 +127,19 @@ class OtherEnvironment:
     def _start(self) -> dict[str, str]:
         self._say(f"Starting {self.python}")
         self._process = WorkerProcess(self.python)
-        arguments = {"device": self._device, "threads": self._threads}
+        arguments = {"device": self._device, "threads": self._threads, "folders": self._folders()}
         limit = self.open_limit_seconds
         try:
             return self._ask("start", arguments, doing="starting", limit_seconds=limit)
         except BaseException:
             self.close()
             raise
+
+    def _folders(self) -> list[str]:
+        """What this interpreter imports from, for another process of itself; else nothing."""
+        if Path(self.python) != Path(sys.executable):
+            return []
+        return [str(Path(each).absolute()) for each in sys.path if each and Path(each).is_dir()]
 
     def _ask(self, verb: str, arguments: Mapping[str, Any], **limits: Any) -> Any:
         assert self._process is not None
@@ -186,6 +194,11 @@ def version_differences(here: Mapping[str, str], there: Mapping[str, str]) -> tu
         for key in keys
         if here.get(key) != there.get(key)
     )
+
+
+def _absolute_variants(file: Path) -> str:
+    """A file by its whole path; an importable object by its name, which is the same there."""
+    return str(file) if is_object_name(file) else str(Path(file).absolute())
 
 
 def _absolute_model(spec: str) -> str:

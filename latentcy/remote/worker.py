@@ -6,6 +6,7 @@ here may import the judges, pytest or execnet.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,8 +39,14 @@ class Worker:
         self._sampler: Sampler | None = None
         self._users: dict[str, tuple[Variant, ...] | LatentcyError] = {}
 
-    def start(self, *, device: str, threads: int | None) -> dict[str, str]:
-        """Torch's thread count is set, and the environment told as it is seen here."""
+    def start(
+        self, *, device: str, threads: int | None, folders: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Torch's thread count is set, and the environment told as it is seen here.
+
+        `folders` are imported from after all others, so that a user's own modules are found.
+        """
+        sys.path += [each for each in folders if each not in sys.path]
         if threads is not None:
             torch.set_num_threads(threads)
         seen = environment(find_device(device))

@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from latentcy.core.errors import LatentcyError, NotLoadedError
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
 from latentcy.gates.invariants.leaks import Snapshot, leak_verdict
 from latentcy.pipelines.case import Case
@@ -30,7 +31,7 @@ class ActivePipeline:
     def sampler(self, case: Case) -> Sampler:
         """The case's sampler, loaded once; the one before it is closed first.
 
-        Raises LatentcyError where it cannot be loaded.
+        Raises NotLoadedError where it cannot be loaded.
         """
         if self._sampler is not None and self._id == case.id:
             return self._sampler
@@ -43,8 +44,14 @@ class ActivePipeline:
         return self._sampler
 
     def another(self, case: Case) -> Sampler:
-        """A further sampler of a case, beside the one that is held; the caller closes it."""
-        return open_sampler(self._model, case.variant, self._device, case.workload)
+        """A further sampler of a case, beside the one that is held; the caller closes it.
+
+        Raises NotLoadedError where it cannot be loaded.
+        """
+        try:
+            return open_sampler(self._model, case.variant, self._device, case.workload)
+        except LatentcyError as error:
+            raise NotLoadedError(found=error.found, expected=error.expected, do=error.do) from error
 
     def left_behind(self, case: Case) -> Verdict:
         """Whether the case left global state behind, each time that it was loaded; closes it."""

@@ -22,11 +22,14 @@ from latentcy.pipelines.variants import (
 def chosen_variants(settings: Settings) -> tuple[Variant, ...]:
     """The variants asked for, with those that they are held against.
 
+    One case that is asked for comes before a list of them, which an ini file may hold.
+
     Raises LatentcyError for an unknown name, and for a variants file that is none.
     """
     user = load_variants(settings.variants_file) if settings.variants_file else ()
     every = merge(EVERY, user)
-    chosen: Sequence[Variant] = select(settings.only, (*BUILTIN, *user), STACK)
+    names = (settings.case,) if settings.case else settings.only
+    chosen: Sequence[Variant] = select(names, (*BUILTIN, *user), STACK)
     if user and not settings.builtin:
         own = {variant.id for variant in user}
         chosen = [variant for variant in chosen if variant.id in own]

@@ -63,7 +63,7 @@ def read_nvidia(index: int, *, ours: Collection[int] = ()) -> DeviceReading:
         with _initialised(pynvml):
             return _read(pynvml, _handle(pynvml, index), {os.getpid(), *ours})
     except ImportError:
-        return DeviceReading(note="nvidia-ml-py is not installed")
+        return DeviceReading(note="nvidia-ml-py is not installed (latentcy[nvidia])")
     except Exception as error:  # whatever a driver does, the measurement goes on
         return DeviceReading(note=f"NVML cannot be used: {_line(error)}")
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from latentcy.core.errors import LatentcyError
-from latentcy.pipelines.variants.user_module import run_file
+from latentcy.pipelines.variants.user_module import import_object, run_file
 from latentcy.pipelines.variants.variant import Variant
 
 
-def load_variants(path: str | Path) -> tuple[Variant, ...]:
-    """The VARIANTS that a Python file defines, in its order. The file is run.
+def is_object_name(path: str | Path) -> bool:
+    """Whether it names an object of a module, as "mypipe.variants:VARIANTS" does, and no file."""
+    return bool(re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", str(path)))
 
-    Raises LatentcyError where it is missing, does not import (with the exception and the
-    line), or where VARIANTS is missing, empty, holds anything else, or holds one id twice.
+
+def load_variants(path: str | Path) -> tuple[Variant, ...]:
+    """The VARIANTS that a Python file defines, or a module's object, in its order.
+
+    The file is run, the module imported. Raises LatentcyError where it is missing, does not import
+    (with the exception and the line), or where VARIANTS is missing, empty, holds anything else, or
+    holds one id twice.
     """
+    if is_object_name(path):
+        return _checked(import_object(str(path)), str(path))
     path = Path(path)
     expected = "a Python file that defines VARIANTS, a list of latentcy.Variant"
     if not path.is_file():
@@ -27,6 +37,11 @@ def load_variants(path: str | Path) -> tuple[Variant, ...]:
     if variants is None:
         found, do = f"no VARIANTS in {path}", "define VARIANTS in it"
         raise LatentcyError(found=found, expected=expected, do=do)
+    return _checked(variants, f"{path}")
+
+
+def _checked(variants: Any, path: str) -> tuple[Variant, ...]:
+    expected = "VARIANTS, a list of latentcy.Variant"
     if not isinstance(variants, (list, tuple)):
         raise LatentcyError(
             found=f"VARIANTS of type {type(variants).__name__} in {path}",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from latentcy.core.errors import LatentcyError
 
@@ -42,6 +44,23 @@ def run_file(path: Path, expected: str) -> ModuleType:
             do="correct that line; the file has to import by itself",
         ) from error
     return module
+
+
+def import_object(name: str) -> Any:
+    """The object of "module:NAME". Raises LatentcyError where there is none."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        return getattr(module, attribute)
+    except (Exception, SystemExit) as error:
+        missing = isinstance(error, (ModuleNotFoundError, AttributeError))
+        raise LatentcyError(
+            found=f"{name}: {type(error).__name__}: {error}",
+            expected="an object of a module that this interpreter can import",
+            do="install the package, or name its folder in pytest's pythonpath"
+            if missing
+            else "correct the module; it has to import by itself",
+        ) from error
 
 
 def _line(error: BaseException, path: Path) -> int | None:

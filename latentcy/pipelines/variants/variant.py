@@ -11,6 +11,7 @@ from typing import Any
 from latentcy.core.errors import LatentcyError
 from latentcy.core.quality_limits import Quality, Tolerance
 from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants.requirements import ANYWHERE, DEVICE_KINDS, Needs
 from latentcy.pipelines.workload import SCHEDULERS
 
@@ -49,6 +50,7 @@ class Variant:
     needs: Needs = ANYWHERE  # where not met, the case is skipped with the reason
     observed_batch: int | None = None  # most images in one call when it is observed; None: any
     prepare: Callable[[Any], None] | None = None  # may change the loaded pipeline in place
+    build: Callable[[Target], Any] | None = None  # returns the pipeline, in place of our loading it
 
     def __post_init__(self) -> None:
         """Check every field that a variants file could get wrong."""
@@ -88,6 +90,11 @@ class Variant:
             self._wrong("needs", self.needs, "a Needs")
         if self.prepare is not None and not callable(self.prepare):
             self._wrong("prepare", self.prepare, "a function of the pipeline, or None")
+        if self.build is not None:
+            if not callable(self.build):
+                self._wrong("build", self.build, "a function of the target, or None")
+            if (self.unet, self.vae) != ("full", "full"):
+                self._wrong("build", self.build, "no unet or vae beside it: it builds them itself")
         if self.quality is not None and not isinstance(self.quality, Quality):
             self._wrong("quality", self.quality, "a Quality, or None")
         for part in ("ssim", "clip_drop"):

@@ -29,7 +29,7 @@ HEALTHY = {
     OTHER: "the distilled UNet",
 }
 
-_MEASURED = "by what rounding does to the miniature's images (docs/assertions.md)"
+_MEASURED = "by what rounding does to the miniature's images (docs/own-repository.md)"
 # What rounding may do to images of the same weights, steps and noise, by the coarsest arithmetic in
 # use. Of 192 images in 25 steps another kernel, batch or layout in fp32 moved the median by less
 # than 1e-6 and bf16 by 0.0022, bf16's worst image kept SSIM 0.83; the least of 48 dead attention

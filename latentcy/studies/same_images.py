@@ -2,7 +2,7 @@
 
 `python -m latentcy.studies.same_images` draws 192 images as fp32 does, again by healthy changes,
 and again with one attention head dead; then it compares sixteen of them at a time, 200 times for
-each change, and prints the table of docs/assertions.md. It takes about four minutes of one core.
+each change, and prints the table of docs/own-repository.md. It takes four minutes of one core.
 """
 
 from __future__ import annotations

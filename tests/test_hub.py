@@ -330,6 +330,6 @@ def test_the_known_models_are_pinned_as_the_table_says() -> None:
         part = HUB_PARTS[model.name]
         assert model.pipeline == Weights(part.location, revision=part.revision)
         assert model.licence == part.licence
-    assert {model.distilled_unet for model in named} == {
+    assert {model.distilled for model in named} == {
         Weights("nota-ai/bk-sdm-small", revision=HUB_PARTS["distilled"].revision, subfolder="unet")
     }

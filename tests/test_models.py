@@ -80,14 +80,14 @@ def hub_answer(kind: type[Exception], status: int) -> Exception:
 def test_a_folder_is_a_model_with_what_stands_beside_its_pipeline(built: Path) -> None:
     model, sentence = resolve_model(str(built), CPU)
     assert (model.name, model.source, model.height, model.width) == ("tiny", "local", 64, 64)
-    assert model.tiny_vae == Weights(str(built / "vae-tiny"))
+    assert model.tiny == Weights(str(built / "vae-tiny"))
     assert model.scorer == Weights(str(built / "scorer"))
     assert str(built) in sentence
 
 
 def test_a_pipeline_folder_alone_is_a_model_without_distilled_parts(built: Path) -> None:
     model, _ = resolve_model(str(built / "pipeline"), CPU)
-    assert model.distilled_unet is None and model.scorer is None
+    assert model.distilled is None and model.scorer is None
     with pytest.raises(LatentcyError, match="has no distilled UNet"):
         load_pipeline(model, BY_ID["distillation/distilled"], CPU)
 

@@ -15,18 +15,16 @@ from diffusers import UNet2DConditionModel
 
 from latentcy.measure.images.health import look
 from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.families.stable_diffusion import POSITIONS, VOCABULARY, tokenizer
+from latentcy.pipelines.families.stable_diffusion import SYNTHETIC as PARTS
 from latentcy.pipelines.loading import load_pipeline
 from latentcy.pipelines.models import weights as weights_module
 from latentcy.pipelines.models.catalog import KNOWN, lacking, resolve_model
 from latentcy.pipelines.models.synthetic import (
-    PARTS,
-    POSITIONS,
-    VOCABULARY,
     Synthetic,
     build_pipeline,
     configuration,
     empty_part,
-    tokenizer,
 )
 from latentcy.pipelines.sampler import open_sampler
 from latentcy.pipelines.variants import BUILTIN
@@ -46,14 +44,14 @@ import torch
 from latentcy.pipelines.models.synthetic import Synthetic, build_pipeline
 from test_synthetic import SMALL, state
 pipeline = build_pipeline(
-    SMALL, unet="full", vae="full", dtype=torch.float16, device=torch.device("cpu")
+    SMALL, denoiser="unet", decoder="vae", dtype=torch.float16, device=torch.device("cpu")
 )
 print(state(pipeline))
 """
 
 
 def build(synthetic: Synthetic = SMALL, dtype: torch.dtype = torch.float32, **parts: str):
-    settings = {"unet": "full", "vae": "full", **parts}
+    settings = {"denoiser": "unet", "decoder": "vae", **parts}
     return build_pipeline(synthetic, dtype=dtype, device=CPU.torch, **settings)
 
 
@@ -156,7 +154,7 @@ def test_the_scheduler_is_stable_diffusions() -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("parts", [{}, {"unet": "distilled"}, {"vae": "tiny"}])
+@pytest.mark.parametrize("parts", [{}, {"denoiser": "unet-distilled"}, {"decoder": "vae-tiny"}])
 def test_fifty_steps_stay_far_inside_float16_and_make_an_image_that_is_not_flat(
     parts: dict[str, str],
 ) -> None:

@@ -103,7 +103,7 @@ class Memory:
 class Component:
     """One part of a pipeline. A tensor that parts share is counted in the first alone."""
 
-    name: str  # "unet" | "vae decoder" | "vae encoder" | "text_encoder" | ...
+    name: str  # the component's; of the decoder's autoencoder with its half, as "vae decoder"
     parameters: int
     bytes: int  # of parameters and buffers, as they are stored
     dtypes: tuple[str, ...]  # of the parameters, the one with most bytes first

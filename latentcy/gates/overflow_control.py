@@ -13,6 +13,7 @@ from latentcy.measure.diagnosis.investigation import investigate
 from latentcy.measure.diagnosis.overflow import provoke_overflow
 from latentcy.measure.images.health import look
 from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.families import decoder_of
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.sampler import Generation, open_sampler
 from latentcy.pipelines.variants import Variant
@@ -40,7 +41,7 @@ def overflow_control(model: Model, device: Device) -> Control:
     names: list[str] = []
 
     def rescale(pipeline: Any) -> None:
-        names.append(provoke_overflow(pipeline.vae))
+        names.append(provoke_overflow(decoder_of(pipeline)))
 
     healthy = Variant("healthy", "Nothing.")
     rescaled = Variant("rescaled", "A convolution's scale.", prepare=rescale)

@@ -7,6 +7,7 @@ from typing import Any
 
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.prompt_coverage import Cut, count, cut, reading, unknown_words
+from latentcy.pipelines.families import family_of
 
 GATE = "tokens"
 _NAMED = 5  # prompts or words that a sentence names
@@ -20,8 +21,8 @@ def tokens_verdict(prompts: Sequence[str], tokenizer: Any, *, pipeline: Any = No
         prompts: texts, at least one.
         tokenizer: the pipeline's.
         pipeline: a Stable Diffusion pipeline, loaded. With it the text encoder's positions count,
-            not those that the tokenizer states, and its `encode_prompt` is run on the longest
-            prompt that fits and on the same one with another last word: equal embeddings show
+            not those that the tokenizer states, and it encodes the longest
+            prompt that fits and the same one with another last word: equal embeddings show
             that the end is not read.
 
     Returns:
@@ -60,7 +61,8 @@ def _judge(
 
 
 def _positions(tokenizer: Any, pipeline: Any) -> int:
-    encoder = getattr(pipeline, "text_encoder", None)
+    encoders = family_of(pipeline).text_encoders
+    encoder = getattr(pipeline, encoders[0], None)
     stated = getattr(getattr(encoder, "config", None), "max_position_embeddings", None)
     return stated if isinstance(stated, int) else tokenizer.model_max_length
 

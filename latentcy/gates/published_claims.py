@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from latentcy.core.costs import Component
+from latentcy.pipelines.families import STABLE_DIFFUSION
 
 if TYPE_CHECKING:
     from latentcy.core.record import Record
@@ -84,10 +85,10 @@ def _smaller(evidence: Evidence) -> _Judged:
         return OPEN, "the model has other shapes than the page's"
     if None in sizes:
         return OPEN, "distillation/baseline or distillation/distilled was not measured"
-    (full_unet, full), (small_unet, small) = sizes  # type: ignore[misc]
-    unet, whole = 1 - small_unet / full_unet, 1 - small / full
-    holds = max(unet, whole) >= 0.51 - ROUNDING
-    return (CONFIRMED if holds else REFUTED), f"UNet {unet:.0%} smaller, pipeline {whole:.0%}"
+    (full_denoiser, full), (small_denoiser, small) = sizes  # type: ignore[misc]
+    denoiser, whole = 1 - small_denoiser / full_denoiser, 1 - small / full
+    holds = max(denoiser, whole) >= 0.51 - ROUNDING
+    return (CONFIRMED if holds else REFUTED), f"UNet {denoiser:.0%} smaller, pipeline {whole:.0%}"
 
 
 def _quicker(evidence: Evidence) -> _Judged:
@@ -153,5 +154,5 @@ def _parameters(evidence: Evidence, name: str) -> tuple[int, int] | None:
     if record is None or record.costs is None:
         return None
     sizes: Sequence[Component] = record.costs.components
-    unet = sum(one.parameters for one in sizes if one.name == "unet")
-    return unet, sum(one.parameters for one in sizes)
+    denoiser = sum(one.parameters for one in sizes if one.name == STABLE_DIFFUSION.denoiser)
+    return denoiser, sum(one.parameters for one in sizes)

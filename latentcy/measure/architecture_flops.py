@@ -11,6 +11,7 @@ import torch
 
 from latentcy.core.costs import Flops
 from latentcy.measure.flop_formulas import counter
+from latentcy.pipelines.families import StageShapes, family_of
 from latentcy.pipelines.workload import Workload
 
 
@@ -22,37 +23,22 @@ def architecture_flops(pipeline: Any, workload: Workload) -> Flops:
     """
     images = len(workload.seeds)
     guided = 2 if workload.guidance_scale > 1 else 1
-    size = [each // pipeline.vae_scale_factor for each in (workload.height, workload.width)]
+    family = family_of(pipeline)
+    _, height, width = family.noise_shape(pipeline, workload.height, workload.width)
+    shapes = StageShapes(images, guided, height, width)
 
-    def encode() -> Callable[[], Any]:
-        encoder = _on_meta(pipeline.text_encoder)
-        tokens = torch.zeros(
-            (guided, pipeline.tokenizer.model_max_length), dtype=torch.long, device="meta"
-        )
-        return lambda: encoder(tokens)
+    def counted(stage: str) -> Any:
+        def prepare() -> Callable[[], Any]:
+            one = family.stage_calls(pipeline, shapes)[stage]
+            module = _on_meta(one.module)
+            return lambda: one.call(module)
 
-    def denoise() -> Callable[[], Any]:
-        unet = _on_meta(pipeline.unet)
-        sample = torch.empty((images * guided, unet.config.in_channels, *size), device="meta")
-        text = torch.empty(
-            (
-                images * guided,
-                pipeline.tokenizer.model_max_length,
-                unet.config.cross_attention_dim,
-            ),
-            device="meta",
-        )
-        return lambda: unet(sample, torch.zeros((), device="meta"), text)
-
-    def decode() -> Callable[[], Any]:
-        vae = _on_meta(pipeline.vae)
-        latents = torch.empty((images, vae.config.latent_channels, *size), device="meta")
-        return lambda: vae.decode(latents)
+        return _count_on_meta(prepare)
 
     return Flops(
-        text_encoding=_count_on_meta(encode),
-        step=_count_on_meta(denoise),
-        decoding=_count_on_meta(decode),
+        text_encoding=counted("text_encoding"),
+        step=counted("step"),
+        decoding=counted("decoding"),
         unet_calls=unet_calls(pipeline.scheduler, workload.steps),
     )
 

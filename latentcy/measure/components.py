@@ -10,38 +10,44 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from latentcy.core.costs import Component
+from latentcy.pipelines.families import family_of
 
 # An autoencoder's children by the half that they serve; decoding never runs the encoder.
-_VAE_PARTS = {
-    "decoder": "vae decoder",
-    "post_quant_conv": "vae decoder",
-    "encoder": "vae encoder",
-    "quant_conv": "vae encoder",
+_HALVES = {
+    "decoder": "decoder",
+    "post_quant_conv": "decoder",
+    "encoder": "encoder",
+    "quant_conv": "encoder",
 }
-_ORDER = ("unet", "vae decoder", "vae encoder", "text_encoder")
 
 
 def components(pipeline: Any) -> tuple[Component, ...]:
-    """Every part that holds tensors: UNet, autoencoder by half, text encoder, then others."""
-    parts: dict[str, list[torch.nn.Module]] = {name: [] for name in _ORDER}
+    """Every part that holds tensors: denoiser, autoencoder by half, text encoders, then others."""
+    family = family_of(pipeline)
+    halves = (f"{family.decoder} decoder", f"{family.decoder} encoder")
+    names = (family.denoiser, *halves, *family.text_encoders)
+    parts: dict[str, list[torch.nn.Module]] = {name: [] for name in names}
     for name, module in pipeline.components.items():
         if isinstance(module, torch.nn.Module):
-            for part, one in _split(name, getattr(module, "_orig_mod", module)):
+            whole = getattr(module, "_orig_mod", module)
+            for part, one in _split(name, whole, name == family.decoder):
                 parts.setdefault(part, []).append(one)
     seen: set[tuple[Any, ...]] = set()
     found = (_component(name, modules, seen) for name, modules in parts.items())
     return tuple(one for one in found if one.bytes or one.parameters)
 
 
-def _split(name: str, module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+def _split(
+    name: str, module: torch.nn.Module, by_half: bool
+) -> Iterator[tuple[str, torch.nn.Module]]:
     """The autoencoder's halves; what belongs to neither, and any other module, whole.
 
     The whole comes last: what its halves hold has been counted by then.
     """
-    if name == "vae":
+    if by_half:
         for child, one in module.named_children():
-            if child in _VAE_PARTS:
-                yield _VAE_PARTS[child], one
+            if child in _HALVES:
+                yield f"{name} {_HALVES[child]}", one
     yield name, module
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from latentcy.pipelines.models.weights import WEIGHTED_PARTS
+from latentcy.pipelines.families import family_of
 
 _SWITCHES = (  # of an autoencoder or a UNet
     "use_slicing",
@@ -38,7 +38,7 @@ def parts_state(pipeline: Any) -> dict[str, Any]:
         state[f"pipeline.{name}"] = str(getattr(pipeline, name, None))
     for owner, place in (("pipeline", pipeline), ("scheduler", pipeline.scheduler)):
         state |= {f"{owner}.{name}": value for name, value in _own_functions(place)}
-    for part in WEIGHTED_PARTS:
+    for part in family_of(pipeline).weighted:
         module = getattr(pipeline, part)
         if isinstance(module, nn.Module):
             state |= _modules_state(part, module)
@@ -91,7 +91,7 @@ def offloaded(pipeline: Any) -> list[str]:
     """The modules that accelerate moves between devices."""
     return [
         f"{part}.{name}".rstrip(".")
-        for part in WEIGHTED_PARTS
+        for part in family_of(pipeline).weighted
         for name, inner in getattr(pipeline, part).named_modules()
         if hasattr(inner, "_hf_hook")
     ]

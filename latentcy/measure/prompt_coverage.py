@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from latentcy.pipelines.families import family_of
+
 # Two embeddings differ where any token's vector is further off than this share of its own length.
 # Another word turns the vector at its place as a whole, on random weights too; rounding in bfloat16
 # moves it by less than a hundredth, and two rows of one batch by nothing as a rule.
@@ -93,7 +95,7 @@ def unknown_words(prompts: Sequence[str], tokenizer: Any) -> dict[int, tuple[str
 def reading(
     prompts: Sequence[str], tokenizer: Any, pipeline: Any, *, positions: int
 ) -> Reading | None:
-    """How far `pipeline.encode_prompt` reads the longest of the prompts that fit.
+    """How far the pipeline reads the longest of the prompts that fit.
 
     The embeddings of the prompt are held against those of the same one with another last word, in
     one batch; where they are equal, against those with each single word changed. None where no
@@ -108,7 +110,7 @@ def reading(
 
     def last_read(places: Sequence[int]) -> int | None:
         changed = [" ".join([*words[:at], word, *words[at + 1 :]]) for at in places]
-        whole, *rows = _embeddings([" ".join(words), *changed], pipeline)
+        whole, *rows = family_of(pipeline).embeddings(pipeline, [" ".join(words), *changed])
         if not all(torch.isfinite(row).all() for row in (whole, *rows)):
             return None
         return max(
@@ -153,17 +155,6 @@ def _other_end(prompt: str, tokenizer: Any, positions: int) -> str | None:
         if ids != _ids(prompt, tokenizer) and len(ids) <= positions:
             return word
     return None
-
-
-def _embeddings(prompts: Sequence[str], pipeline: Any) -> torch.Tensor:
-    """[n, positions, width] float32 on the CPU, as the pipeline makes them without guidance."""
-    made = pipeline.encode_prompt(
-        list(prompts),
-        device=pipeline._execution_device,
-        num_images_per_prompt=1,
-        do_classifier_free_guidance=False,
-    )
-    return made[0].float().cpu()
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> bool:

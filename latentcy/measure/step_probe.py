@@ -1,4 +1,4 @@
-"""A generation from inside: what UNet, scheduler and decoder are given, step by step."""
+"""A generation from inside: what denoiser, scheduler and decoder are given, step by step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from latentcy.measure.flops import uncompiled
+from latentcy.pipelines.families import decoder_of, denoiser_of
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.sampler import Sampler
 from latentcy.pipelines.stages import with_few_steps
@@ -19,12 +20,12 @@ from latentcy.pipelines.stages import with_few_steps
 
 @dataclass
 class Step:
-    """One denoising step: what the UNet was given and worked on, and the scheduler's part in it."""
+    """One denoising step: what the denoiser was given and worked on, and the scheduler's part."""
 
-    given: list[np.ndarray] = field(default_factory=list)  # the UNet's inputs, call by call
+    given: list[np.ndarray] = field(default_factory=list)  # the denoiser's inputs, call by call
     inside: list[np.ndarray] = field(default_factory=list)  # those of its first convolution
     timesteps: list[float] = field(default_factory=list)  # that its time embedding was given
-    noise: list[np.ndarray] = field(default_factory=list)  # the UNet's outputs
+    noise: list[np.ndarray] = field(default_factory=list)  # the denoiser's outputs
     output: np.ndarray = field(default_factory=lambda: np.empty(0))  # that `step` was given
     sample: np.ndarray = field(default_factory=lambda: np.empty(0))
     made: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -37,23 +38,23 @@ class Watched:
     """One generation from inside; all arrays float64."""
 
     steps: list[Step] = field(default_factory=list)
-    decoder: list[np.ndarray] = field(default_factory=list)  # what `vae.decode` was given
+    decoder: list[np.ndarray] = field(default_factory=list)  # what its `decode` was given
     inside: list[np.ndarray] = field(default_factory=list)  # what its network was given
 
 
 def watch(sampler: Sampler) -> Watched:
     """One generation of the workload, watched; the hooks are gone when this returns."""
     seen, now = Watched(), Step()
-    unet, vae = sampler.pipeline.unet, sampler.pipeline.vae
+    denoiser, decoder = denoiser_of(sampler.pipeline), decoder_of(sampler.pipeline)
 
-    def into_unet(module: nn.Module, arguments: tuple, settings: dict) -> None:
+    def into_denoiser(module: nn.Module, arguments: tuple, settings: dict) -> None:
         now.given.append(as_array((*arguments, settings.get("sample"))[0]))
-        if getattr(unet, "time_proj", None) is None:
+        if getattr(denoiser, "time_proj", None) is None:
             now.timesteps += (
                 as_array((*arguments, settings.get("timestep"))[1]).reshape(-1).tolist()
             )
 
-    def out_of_unet(module: nn.Module, arguments: Any, output: Any) -> None:
+    def out_of_denoiser(module: nn.Module, arguments: Any, output: Any) -> None:
         now.noise.append(as_array(output[0]))
 
     def into_convolution(module: nn.Module, arguments: tuple) -> None:
@@ -88,22 +89,22 @@ def watch(sampler: Sampler) -> Watched:
         short = stack.enter_context(with_few_steps(sampler, None))
         stack.enter_context(uncompiled(set()))
         stack.enter_context(wrapped(sampler.pipeline.scheduler, "step", step))
-        stack.enter_context(wrapped(vae, "decode", decode))
+        stack.enter_context(wrapped(decoder, "decode", decode))
         for handle in (
-            unet.register_forward_pre_hook(into_unet, with_kwargs=True),
-            unet.register_forward_hook(out_of_unet),
-            *_pre_hooked(getattr(unet, "conv_in", None), into_convolution),
-            *_pre_hooked(getattr(unet, "time_proj", None), into_time),
-            *_pre_hooked(decoder_entrance(vae), into_decoder),
+            denoiser.register_forward_pre_hook(into_denoiser, with_kwargs=True),
+            denoiser.register_forward_hook(out_of_denoiser),
+            *_pre_hooked(getattr(denoiser, "conv_in", None), into_convolution),
+            *_pre_hooked(getattr(denoiser, "time_proj", None), into_time),
+            *_pre_hooked(decoder_entrance(decoder), into_decoder),
         ):
             stack.callback(handle.remove)
         short.generate()
     return seen
 
 
-def decoder_entrance(vae: Any) -> nn.Module:
-    """The module of an autoencoder that latents meet first on their way to an image."""
-    return getattr(vae, "post_quant_conv", None) or vae.decoder
+def decoder_entrance(decoder: Any) -> nn.Module:
+    """The module of a decoder that latents meet first on their way to an image."""
+    return getattr(decoder, "post_quant_conv", None) or decoder.decoder
 
 
 def _pre_hooked(module: Any, hook: Callable[..., None]) -> list[Any]:

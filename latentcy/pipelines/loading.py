@@ -11,23 +11,19 @@ import diffusers
 import torch
 import transformers
 from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     PNDMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
 from packaging.version import Version
-from transformers import CLIPTextModel
 
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import Device, is_out_of_memory
+from latentcy.pipelines.families import family_of
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.models.synthetic import build_pipeline
-from latentcy.pipelines.models.weights import WEIGHTED_PARTS, fetch, read_json
+from latentcy.pipelines.models.weights import fetch, read_json
 from latentcy.pipelines.own_pipeline import build_own
 from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants import Variant
@@ -55,7 +51,7 @@ _TRANSFORMERS_DTYPE = (
 
 def load_pipeline(
     model: Model, variant: Variant, device: Device, *, scheduler: str | None = None
-) -> StableDiffusionPipeline:
+) -> Any:
     """The model's pipeline with the variant applied, on the device, ready to be called.
 
     `scheduler` is a name in SCHEDULERS; None takes the variant's, or the one of its group. Only
@@ -77,10 +73,11 @@ def load_pipeline(
         pipeline = build_own(variant, _target(model, variant, device))
     elif model.synthetic is not None:
         with _quiet():
+            family = model.family
             pipeline = build_pipeline(
                 model.synthetic,
-                unet=variant.unet,
-                vae=variant.vae,
+                denoiser=family.distilled if variant.is_distilled else family.denoiser,
+                decoder=family.tiny if variant.is_tiny else family.decoder,
                 dtype=dtype,
                 device=device.torch,
             )
@@ -109,35 +106,45 @@ def _target(model: Model, variant: Variant, device: Device) -> Target:
     )
 
 
-def _from_folders(model: Model, variant: Variant, dtype: torch.dtype) -> StableDiffusionPipeline:
+def _from_folders(model: Model, variant: Variant, dtype: torch.dtype) -> Any:
     """The pipeline with the variant's parts, each fetched before the libraries are silenced."""
-    folder = fetch(model.pipeline)
-    distilled = model.distilled_unet if variant.unet == "distilled" else None
-    unet = fetch(distilled) if distilled is not None else folder / "unet"
-    tiny = model.tiny_vae if variant.vae == "tiny" else None
-    vae = fetch(tiny) if tiny is not None else folder / "vae"
-    name = read_json(vae / "config.json").get("_class_name")
-    autoencoder = AutoencoderTiny if name == "AutoencoderTiny" else AutoencoderKL
+    folder, family = fetch(model.pipeline), model.family
+    folders = {name: folder / name for name in family.weighted}
+    if variant.is_distilled and model.distilled is not None:
+        folders[family.denoiser] = fetch(model.distilled)
+    if variant.is_tiny and model.tiny is not None:
+        folders[family.decoder] = fetch(model.tiny)
+    index = read_json(folder / "model_index.json")
+    kinds = {name: _class_of(folders[name], index[name]) for name in folders}
     with _quiet():
         return _loaded(
             folder,
-            StableDiffusionPipeline.from_pretrained,
+            getattr(diffusers, family.pipeline_class).from_pretrained,
             str(folder),
-            unet=_part(UNet2DConditionModel, unet, {_DIFFUSERS_DTYPE: dtype}),
-            vae=_part(autoencoder, vae, {_DIFFUSERS_DTYPE: dtype}),
-            text_encoder=_part(
-                CLIPTextModel, folder / "text_encoder", {_TRANSFORMERS_DTYPE: dtype}
-            ),
+            **{name: _part(kinds[name], folders[name], dtype) for name in folders},
+            **family.left_out,
             **{_DIFFUSERS_DTYPE: dtype},
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
             use_safetensors=True,
             local_files_only=True,
         )
 
 
-def _part(kind: Any, folder: Path, dtype: dict[str, torch.dtype]) -> torch.nn.Module:
+def _class_of(folder: Path, stated: list[str]) -> Any:
+    """A part's class: the one its own config names, else the pipeline's; of two libraries only."""
+    library, name = stated
+    own = str(read_json(folder / "config.json").get("_class_name") or name)
+    home = {"diffusers": diffusers, "transformers": transformers}[library]
+    found = getattr(home, own, None)
+    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
+        raise LatentcyError(
+            found=f"a {own} in {folder}",
+            expected=f"a model of {library} {home.__version__}",
+            do=f"upgrade {library}, or save the part again",
+        )
+    return found
+
+
+def _part(kind: Any, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     """One part, every weight of it read from its file.
 
     Left to themselves the libraries draw a missing tensor at random (transformers) or leave
@@ -147,7 +154,11 @@ def _part(kind: Any, folder: Path, dtype: dict[str, torch.dtype]) -> torch.nn.Mo
         folder,
         kind.from_pretrained,
         str(folder),
-        **dtype,
+        **{
+            _DIFFUSERS_DTYPE
+            if issubclass(kind, diffusers.ModelMixin)
+            else _TRANSFORMERS_DTYPE: dtype
+        },
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
@@ -177,9 +188,9 @@ def _loaded(folder: Path, load: Any, *arguments: Any, **settings: Any) -> Any:
         ) from error
 
 
-def _check_dtypes(pipeline: StableDiffusionPipeline, dtype: torch.dtype) -> None:
+def _check_dtypes(pipeline: Any, dtype: torch.dtype) -> None:
     """Every floating-point parameter has the dtype asked for: a dropped keyword is silent."""
-    for part in WEIGHTED_PARTS:
+    for part in family_of(pipeline).weighted:
         for name, parameter in getattr(pipeline, part).named_parameters():
             if parameter.is_floating_point() and parameter.dtype != dtype:
                 raise LatentcyError(
@@ -189,7 +200,7 @@ def _check_dtypes(pipeline: StableDiffusionPipeline, dtype: torch.dtype) -> None
                 )
 
 
-def _prepare(pipeline: StableDiffusionPipeline, variant: Variant) -> None:
+def _prepare(pipeline: Any, variant: Variant) -> None:
     if variant.prepare is None:
         return
     try:

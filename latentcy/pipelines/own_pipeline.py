@@ -9,12 +9,13 @@ import torch
 
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import is_out_of_memory
+from latentcy.pipelines.families import FAMILIES, family_of
 from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants.variant import Variant
 
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-
-_EXPECTED = f"a function of the target that returns a pipeline with {', '.join(PARTS)}"
+_EXPECTED = "a function of the target that returns a pipeline with " + ", or with ".join(
+    ", ".join(one.parts) for one in FAMILIES
+)
 _built: dict[tuple[str, Target], Mapping[str, str]] = {}  # what each has returned before
 
 
@@ -35,7 +36,7 @@ def build_own(variant: Variant, target: Target) -> Any:
             expected=_EXPECTED,
             do="correct the variant's build function",
         ) from error
-    missing = [name for name in PARTS if getattr(pipeline, name, None) is None]
+    missing = [name for name in family_of(pipeline).parts if getattr(pipeline, name, None) is None]
     if missing or not callable(pipeline):
         lacking = f", which has no {', '.join(missing)}" if missing else ", which is not callable"
         raise LatentcyError(
@@ -62,7 +63,7 @@ def build_own(variant: Variant, target: Target) -> Any:
 def _made_of(pipeline: Any) -> dict[str, str]:
     """Of each part its class, and of a module the number and dtypes of its parameters."""
     made = {"pipeline": type(pipeline).__qualname__}
-    for name in PARTS:
+    for name in family_of(pipeline).parts:
         part = getattr(pipeline, name)
         made[name] = type(part).__qualname__
         if isinstance(part, torch.nn.Module):

@@ -24,6 +24,7 @@ from latentcy.pipelines.devices.device import (
     switches,
     synchronize,
 )
+from latentcy.pipelines.families import decoder_of, denoiser_of, family_of
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.variants import Variant
@@ -150,16 +151,14 @@ class Sampler:
             spent.generated(seconds)
 
     def _starting_noise(self, seeds: tuple[int, ...]) -> torch.Tensor:
-        """The seeds' noise in the UNet's dtype; the workload's own is kept on the device."""
+        """The seeds' noise in the denoiser's dtype; the workload's own is kept on the device."""
         if seeds in self._noise:
             return self._noise[seeds]
-        scale = self.pipeline.vae_scale_factor
-        noise = starting_latents(
-            seeds,
-            channels=self.pipeline.unet.config.in_channels,
-            height=self.workload.height // scale,
-            width=self.workload.width // scale,
-        ).to(self.device.torch, self.pipeline.unet.dtype)
+        work, pipeline = self.workload, self.pipeline
+        shape = family_of(pipeline).noise_shape(pipeline, work.height, work.width)
+        channels, height, width = shape
+        noise = starting_latents(seeds, channels=channels, height=height, width=width)
+        noise = noise.to(self.device.torch, denoiser_of(pipeline).dtype)
         if seeds == self.workload.seeds:
             self._noise[seeds] = noise
         return noise
@@ -181,7 +180,7 @@ class Sampler:
             decoded.append(_array(sample))
             return result
 
-        with wrapped(self.pipeline.vae, "decode", decode):
+        with wrapped(decoder_of(self.pipeline), "decode", decode):
             yield
 
 

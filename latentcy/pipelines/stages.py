@@ -11,6 +11,7 @@ from typing import Any
 
 from latentcy.core.costs import STAGES
 from latentcy.pipelines.devices.device import Device, synchronize
+from latentcy.pipelines.families import decoder_of, family_of
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.sampler import Sampler
 
@@ -19,11 +20,11 @@ from latentcy.pipelines.sampler import Sampler
 def at_stages(pipeline: Any, enter: Callable[[str | None], None]) -> Iterator[None]:
     """Call enter(stage) where a call of the pipeline enters each of STAGES, enter(None) after.
 
-    Denoising is what lies between text encoding and decoding. Nothing but the pipeline's
-    `encode_prompt` and its autoencoder's `decode` is wrapped, and both are put back.
+    Denoising is what lies between text encoding and decoding. Nothing but the pipeline's method
+    that encodes prompts and its decoder's `decode` is wrapped, and both are put back.
     """
 
-    def encode_prompt(original: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+    def encode(original: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         enter("text_encoding")
         result = original(*arguments, **settings)
         enter("denoising")
@@ -36,8 +37,8 @@ def at_stages(pipeline: Any, enter: Callable[[str | None], None]) -> Iterator[No
         return result
 
     with (
-        wrapped(pipeline, "encode_prompt", encode_prompt),
-        wrapped(pipeline.vae, "decode", decode),
+        wrapped(pipeline, family_of(pipeline).encode, encode),
+        wrapped(decoder_of(pipeline), "decode", decode),
     ):
         try:
             yield

@@ -15,6 +15,7 @@ import numpy as np
 
 from latentcy.measure.short_generations import STEPS, brief, draw, draw_singly
 from latentcy.pipelines.devices.device import find_device
+from latentcy.pipelines.families import decoder_of, denoiser_of
 from latentcy.pipelines.models.catalog import Model, lacking, resolve_model
 from latentcy.pipelines.prompts import prompt_set
 from latentcy.pipelines.sampler import Sampler, open_sampler
@@ -65,13 +66,13 @@ def _row(sampler: Sampler, images: int) -> str:
     singly = draw_singly(sampler, texts, seeds)
     together = _in_batches(sampler, texts, seeds)
     pipeline = sampler.pipeline
-    processors = dict(pipeline.unet.attn_processors)
+    processors = dict(denoiser_of(pipeline).attn_processors)
     pipeline.enable_attention_slicing()
     attention = draw_singly(sampler, texts, seeds)
-    pipeline.unet.set_attn_processor(processors)
-    pipeline.vae.enable_slicing()
+    denoiser_of(pipeline).set_attn_processor(processors)
+    decoder_of(pipeline).enable_slicing()
     decoding = _in_batches(sampler, texts, seeds)
-    pipeline.vae.disable_slicing()
+    decoder_of(pipeline).disable_slicing()
     pairs = ((together, singly), (attention, singly), (decoding, together))
     apart = [f"{_largest(one, other):<16}" for one, other in pairs]
     other_seeds = _least(draw_singly(sampler, [texts[0]] * len(texts), seeds))

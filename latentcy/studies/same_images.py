@@ -25,6 +25,7 @@ from latentcy.gates.tolerances import SAME_IMAGES
 from latentcy.measure.images.differences import ImageDifferences, image_differences
 from latentcy.measure.images.health import look
 from latentcy.pipelines.devices.device import Device, find_device
+from latentcy.pipelines.families import denoiser_of
 from latentcy.pipelines.loading import load_pipeline
 from latentcy.pipelines.models.catalog import MINIATURE
 from latentcy.pipelines.optimizations.recipes import eager_attention
@@ -96,7 +97,7 @@ def healthy_rows(drawing: Drawing, base: np.ndarray) -> list[Row]:
     eager_attention(exact)
     rows.append(_row("eager attention", "float32", drawing.images(exact), base))
     layout = drawing.load()
-    layout.unet.to(memory_format=torch.channels_last)
+    denoiser_of(layout).to(memory_format=torch.channels_last)
     rows.append(_row("channels last", "float32", drawing.images(layout), base))
     half = drawing.load(dtype="bfloat16", cpu_dtype="bfloat16")
     rounded = drawing.images(half)
@@ -120,7 +121,7 @@ def dead_head_row(drawing: Drawing, base: np.ndarray) -> Row:
     """Of all attention heads, dead one after the other in fp32, the one that is seen least."""
     pipeline = drawing.load()
     rows = []
-    for attention in attentions(pipeline.unet):
+    for attention in attentions(denoiser_of(pipeline)):
         weight = attention.to_out[0].weight
         width = weight.shape[1] // attention.heads
         for head in range(attention.heads):

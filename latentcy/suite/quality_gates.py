@@ -165,7 +165,7 @@ class QualityGates:
         if variant.quality is not None:
             return variant.quality
         alike = self._case(case, self._alike(case) or variant.reference)
-        parts = [(one.variant.unet, one.variant.vae) for one in (case, alike)]
+        parts = [(one.variant.is_distilled, one.variant.is_tiny) for one in (case, alike)]
         sampling = [(one.workload.steps, one.workload.scheduler) for one in (case, alike)]
         return promise_of(
             _arithmetic(variant, self._device),

@@ -31,6 +31,7 @@ from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.conditions import Conditions, read
 from latentcy.pipelines.devices.device import Device, free, is_out_of_memory
 from latentcy.pipelines.devices.memory import watched_memory
+from latentcy.pipelines.families import denoiser_of
 from latentcy.pipelines.optimizations.compilation import compile_failure, is_compile_failure
 from latentcy.pipelines.sampler import Sampler
 from latentcy.pipelines.stages import stage_seconds, with_few_steps
@@ -108,7 +109,7 @@ class SpeedGates:
         """
         sampler = self._loaded.sampler(case)
         self.look_at(case)
-        yardstick = Yardstick(sampler.pipeline.unet.config, self._device)
+        yardstick = Yardstick(denoiser_of(sampler.pipeline).config, self._device)
         seconds = yardstick_seconds(yardstick)
         conditions = read(self._device, ours=self._references.processes)
         plan, pairing = Plan(Looks((self._rounds(case),))), None

@@ -48,8 +48,8 @@ def fetch_weights(model: Model, variants: Sequence[Variant]) -> None:
         fetch(model.scorer)
     wanted = {
         model.scorer,
-        *(model.distilled_unet for variant in variants if variant.unet == "distilled"),
-        *(model.tiny_vae for variant in variants if variant.vae == "tiny"),
+        *(model.distilled for variant in variants if variant.is_distilled),
+        *(model.tiny for variant in variants if variant.is_tiny),
     }
     for weights in wanted - {None}:
         with contextlib.suppress(LatentcyError):

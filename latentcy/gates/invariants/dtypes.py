@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.measure.flops import uncompiled
 from latentcy.measure.step_probe import decoder_entrance
-from latentcy.pipelines.models.weights import WEIGHTED_PARTS
+from latentcy.pipelines.families import decoder_of, denoiser_of, family_of
 from latentcy.pipelines.sampler import Sampler
 from latentcy.pipelines.stages import with_few_steps
 
@@ -123,10 +123,14 @@ def flowing(sampler: Sampler) -> Flow:
     with contextlib.ExitStack() as stack:
         short = stack.enter_context(with_few_steps(sampler, STEPS))
         stack.enter_context(uncompiled(set()))
-        for part in WEIGHTED_PARTS:
+        for part in family_of(pipeline).weighted:
             for inner, module in getattr(pipeline, part).named_modules():
                 stack.callback(watched(f"{part}.{inner}".rstrip("."), module))
-        for place, entrance in (("unet", pipeline.unet), ("vae", decoder_entrance(pipeline.vae))):
+        family = family_of(pipeline)
+        for place, entrance in (
+            (family.denoiser, denoiser_of(pipeline)),
+            (family.decoder, decoder_entrance(decoder_of(pipeline))),
+        ):
             hook = entrance.register_forward_pre_hook(
                 lambda module, given, settings, place=place: note(
                     place, "takes", (*given, settings.get("encoder_hidden_states")), either
@@ -171,7 +175,7 @@ def is_quantised(tensor: torch.Tensor) -> bool:
 
 
 def _weights(sampler: Sampler) -> Iterator[_Weight]:
-    for part in WEIGHTED_PARTS:
+    for part in family_of(sampler.pipeline).weighted:
         module = getattr(sampler.pipeline, part)
         fp32 = tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
@@ -186,16 +190,17 @@ def _lost_upcasts(sampler: Sampler) -> Iterator[str]:
     diffusers keeps the two flags on each attention: its UNet's from `upcast_attention` of the
     config, the autoencoder's softmax always.
     """
-    for part in ("unet", "vae"):
+    family = family_of(sampler.pipeline)
+    for part in (family.denoiser, family.decoder):
         module = getattr(sampler.pipeline, part)
         stated = bool(getattr(module.config, "upcast_attention", False))
         for name, attention in module.named_modules():
             found = vars(attention).get("upcast_attention")
-            if found is not None and part == "unet" and bool(found) != stated:
+            if found is not None and part == family.denoiser and bool(found) != stated:
                 done = "upcasts" if found else "does not upcast"
                 yield f"{part}.{name} {done}, and the UNet's config states {stated}"
             softmax = vars(attention).get("upcast_softmax")
-            if softmax is not None and part == "vae" and not softmax:
+            if softmax is not None and part == family.decoder and not softmax:
                 yield f"{part}.{name} makes its softmax without the upcast that its class states"
 
 

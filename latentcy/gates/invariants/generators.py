@@ -36,6 +36,7 @@ from latentcy.measure.short_generations import (
     prompts,
     reseed,
 )
+from latentcy.pipelines.families import denoiser_of
 from latentcy.pipelines.sampler import Sampler
 
 ETA = 1.0  # as much step noise as DDIM can add (Song et al. 2021: the DDPM of formula 16)
@@ -110,7 +111,7 @@ def _seeded(seed: int, device: str = "cpu") -> torch.Generator:
 
 def _against_latents(sampler: Sampler, seeds: Sequence[int]) -> list[Finding]:
     """One generator, and a list of them, against the latents of the same seeds."""
-    whole = sampler.pipeline.unet.dtype == torch.float32
+    whole = denoiser_of(sampler.pipeline).dtype == torch.float32
     bound = same_code(sampler) if whole else rounding(sampler)
     findings = []
     for count in range(1, min(2, batch_limit(sampler)) + 1):

@@ -17,7 +17,7 @@ from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.flops import uncompiled
 from latentcy.measure.heap import Heap, silence
 from latentcy.pipelines.devices.device import synchronize
-from latentcy.pipelines.models.weights import WEIGHTED_PARTS
+from latentcy.pipelines.families import family_of
 from latentcy.pipelines.sampler import Sampler
 from latentcy.pipelines.stages import with_few_steps
 
@@ -166,7 +166,7 @@ def _allocated(sampler: Sampler) -> int:
 def _hooks(pipeline: Any) -> int:
     return sum(
         len(getattr(module, name))
-        for part in WEIGHTED_PARTS
+        for part in family_of(pipeline).weighted
         for module in getattr(pipeline, part).modules()
         for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
     )

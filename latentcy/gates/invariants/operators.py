@@ -14,6 +14,7 @@ from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.measure.flops import uncompiled
 from latentcy.measure.operator_counts import Operators, Reads, Tally, reported_waits
 from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.families import family_of
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.optimizations.cuda_graphs import Replayed
 from latentcy.pipelines.sampler import Sampler
@@ -190,14 +191,15 @@ def same_computation(variant: Variant, reference: Variant, device: Device) -> bo
         and variant.ssim_reference is not None
         and (variant.quality is None or variant.quality.ssim is not None)
         and bool(variant.no_slower_on)
-        and (variant.unet, variant.steps, variant.scheduler)
-        == (reference.unet, reference.steps, reference.scheduler)
+        and (variant.is_distilled, variant.steps, variant.scheduler)
+        == (reference.is_distilled, reference.steps, reference.scheduler)
         and not any(autocasts)
     )
 
 
 def _hidden(pipeline: Any) -> Iterator[str]:
-    for part in ("unet", "vae"):
+    family = family_of(pipeline)
+    for part in (family.denoiser, family.decoder):
         for name, module in getattr(pipeline, part).named_modules():
             forward = vars(module).get("forward")
             whole = getattr(module, "_compiled_call_impl", None) is not None

@@ -16,6 +16,7 @@ from latentcy.gates.invariants.image_bounds import Finding, concluded, rounding,
 from latentcy.measure.short_generations import SEEDS, STEPS, batch_limit, brief, draw, prompts
 from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import is_out_of_memory
+from latentcy.pipelines.families import decoder_of, denoiser_of
 from latentcy.pipelines.sampler import Sampler
 
 Opener = Callable[[], Sampler]
@@ -72,9 +73,9 @@ def _in_brief(sampler: Sampler, steps: int | None, images: Images) -> np.ndarray
 
 def _with_sliced_attention(sampler: Sampler, plain: np.ndarray, images: Images) -> Finding | str:
     pipeline = sampler.pipeline
-    if why_not := _why_unsliced_attention(pipeline.unet):
+    if why_not := _why_unsliced_attention(denoiser_of(pipeline)):
         return f"sliced attention ({why_not})"
-    heads = [module.sliceable_head_dim for module in _attentions(pipeline.unet)]
+    heads = [module.sliceable_head_dim for module in _attentions(denoiser_of(pipeline))]
     with _processors_kept(pipeline):
         before = _processors(pipeline)
         try:
@@ -89,19 +90,19 @@ def _with_sliced_attention(sampler: Sampler, plain: np.ndarray, images: Images) 
 
 
 def _with_sliced_decoding(sampler: Sampler, plain: np.ndarray, images: Images) -> Finding | str:
-    vae = sampler.pipeline.vae
-    if why_not := _why_unsliced_decoding(vae, len(plain)):
+    decoder = decoder_of(sampler.pipeline)
+    if why_not := _why_unsliced_decoding(decoder, len(plain)):
         return f"sliced decoding ({why_not})"
     try:
         try:
-            vae.enable_slicing()
+            decoder.enable_slicing()
         except Exception as error:
             return f"sliced decoding (it cannot be enabled: {_said(error)})"
-        if not vae.use_slicing:
+        if not decoder.use_slicing:
             return "sliced decoding (enabling it changed nothing)"
         sliced = images(sampler)
     finally:
-        vae.use_slicing = False
+        decoder.use_slicing = False
     what = "{image} with sliced decoding/the same without"
     return same(sliced, plain, rounding(sampler), what=what)
 
@@ -127,11 +128,11 @@ def _offloaded(
     return same(offloaded, plain, same_code(sampler), what=what)
 
 
-def _why_unsliced_attention(unet: Any) -> str | None:
-    if _is_replaced(unet):
+def _why_unsliced_attention(denoiser: Any) -> str | None:
+    if _is_replaced(denoiser):
         return "the UNet is compiled, captured or wrapped"
-    attentions = list(_attentions(unet))
-    if not attentions or not hasattr(unet, "set_attention_slice"):
+    attentions = list(_attentions(denoiser))
+    if not attentions or not hasattr(denoiser, "set_attention_slice"):
         return "this UNet has none to slice"
     if any(getattr(module, "fused_projections", False) for module in attentions):
         return "its projections are fused"
@@ -140,14 +141,14 @@ def _why_unsliced_attention(unet: Any) -> str | None:
     return None
 
 
-def _why_unsliced_decoding(vae: Any, images: int) -> str | None:
+def _why_unsliced_decoding(decoder: Any, images: int) -> str | None:
     if images < 2:
         return "the variant draws one image a call"
-    if not (hasattr(vae, "enable_slicing") and hasattr(vae, "use_slicing")):
+    if not (hasattr(decoder, "enable_slicing") and hasattr(decoder, "use_slicing")):
         return "this autoencoder has none"
-    if vae.use_slicing:
+    if decoder.use_slicing:
         return "it is sliced already"
-    if _is_replaced(vae) or _is_replaced(getattr(vae, "decoder", vae)):
+    if _is_replaced(decoder) or _is_replaced(getattr(decoder, "decoder", decoder)):
         return "the decoder is compiled, captured or wrapped"
     return None
 

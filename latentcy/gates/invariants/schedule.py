@@ -16,6 +16,8 @@ from latentcy.gates.invariants.solver_formulas import DDIM, PNDM, alphas, stated
 from latentcy.measure.short_generations import with_steps
 from latentcy.measure.step_probe import Watched, as_array, watch
 from latentcy.pipelines import loading
+from latentcy.pipelines.families import denoiser_of, family_of
+from latentcy.pipelines.families.stable_diffusion import SCHEDULER_FILE
 from latentcy.pipelines.models import synthetic
 from latentcy.pipelines.models.weights import fetch, read_json
 from latentcy.pipelines.sampler import Sampler
@@ -115,13 +117,14 @@ class _Fresh:
 
 def scaling_factor(sampler: Sampler) -> float:
     """By which the latents are divided for the decoder, as the autoencoder's own file states."""
-    model, tiny = sampler.model, sampler.variant.vae == "tiny"
+    model, tiny = sampler.model, sampler.variant.is_tiny
     if model.synthetic is not None:
-        stated = synthetic.configuration(model.synthetic, "vae-tiny" if tiny else "vae")
+        part = model.family.tiny if tiny else model.family.decoder
+        stated = synthetic.configuration(model.synthetic, part)
         name = "AutoencoderTiny" if tiny else "AutoencoderKL"
     else:
-        own = model.tiny_vae if tiny else None
-        folder = fetch(own, download=False) if own else fetch(model.pipeline) / "vae"
+        own = model.tiny if tiny else None
+        folder = fetch(own, download=False) if own else fetch(model.pipeline) / model.family.decoder
         stated = read_json(folder / "config.json")
         name = stated.get("_class_name", "AutoencoderKL")
     default = inspect.signature(getattr(diffusers, name).__init__).parameters["scaling_factor"]
@@ -130,14 +133,11 @@ def scaling_factor(sampler: Sampler) -> float:
 
 def sigma_noise(sampler: Sampler) -> np.ndarray:
     """The seeds' starting noise, [n, c, h, w] float64, before any scheduler has scaled it."""
-    scale = sampler.pipeline.vae_scale_factor
-    noise = starting_latents(
-        sampler.workload.seeds,
-        channels=sampler.pipeline.unet.config.in_channels,
-        height=sampler.workload.height // scale,
-        width=sampler.workload.width // scale,
-    )
-    return as_array(noise.to(sampler.pipeline.unet.dtype))
+    work, pipeline = sampler.workload, sampler.pipeline
+    shape = family_of(pipeline).noise_shape(pipeline, work.height, work.width)
+    channels, height, width = shape
+    noise = starting_latents(work.seeds, channels=channels, height=height, width=width)
+    return as_array(noise.to(denoiser_of(pipeline).dtype))
 
 
 def _stated_class(sampler: Sampler) -> tuple[type, Mapping[str, Any]]:
@@ -147,7 +147,7 @@ def _stated_class(sampler: Sampler) -> tuple[type, Mapping[str, Any]]:
 
 def _scheduler_file(sampler: Sampler) -> Mapping[str, Any]:
     if sampler.model.synthetic is not None:
-        return synthetic.SCHEDULER_FILE
+        return SCHEDULER_FILE
     return read_json(fetch(sampler.model.pipeline) / "scheduler" / "scheduler_config.json")
 
 

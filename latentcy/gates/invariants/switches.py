@@ -18,7 +18,7 @@ from latentcy.gates.invariants.leaks import Snapshot, differences, joined, leak_
 from latentcy.measure.flops import uncompiled
 from latentcy.measure.pipeline_state import lora_layers, offloaded
 from latentcy.pipelines.devices.device import tf32_switches
-from latentcy.pipelines.models.weights import WEIGHTED_PARTS
+from latentcy.pipelines.families import denoiser_of, family_of
 from latentcy.pipelines.sampler import Sampler
 from latentcy.pipelines.stages import with_few_steps
 
@@ -83,7 +83,7 @@ def inside(sampler: Sampler) -> Inside:
 
     What is compiled runs plainly, since compiled code hides its kernels.
     """
-    seen, unet = Inside(), sampler.pipeline.unet
+    seen, denoiser = Inside(), denoiser_of(sampler.pipeline)
 
     def look(*_: Any) -> None:
         kind = sampler.device.kind
@@ -95,8 +95,8 @@ def inside(sampler: Sampler) -> Inside:
         seen.cudnn = _cudnn()
         seen.allowed = _allowed_kernels()
 
-    seen.processors = frozenset(_named_backends(unet))
-    modules = [each for each in (getattr(unet, "conv_in", None), unet) if each is not None]
+    seen.processors = frozenset(_named_backends(denoiser))
+    modules = [each for each in (getattr(denoiser, "conv_in", None), denoiser) if each is not None]
     with contextlib.ExitStack() as stack:
         short = stack.enter_context(with_few_steps(sampler, STEPS))
         stack.enter_context(uncompiled(set()))
@@ -144,7 +144,7 @@ _SLOW = {
 def _parts_faults(sampler: Sampler) -> Iterator[str]:
     """What is wrong with the modules before anything runs."""
     pipeline = sampler.pipeline
-    parts = {part: getattr(pipeline, part) for part in WEIGHTED_PARTS}
+    parts = {part: getattr(pipeline, part) for part in family_of(pipeline).weighted}
     training = [
         f"{part}.{name}".rstrip(".")
         for part, module in parts.items()
@@ -234,9 +234,9 @@ def _allowed_kernels() -> frozenset[str]:
     return frozenset(name for name, one in on.items() if one)
 
 
-def _named_backends(unet: nn.Module) -> Iterator[str]:
+def _named_backends(denoiser: nn.Module) -> Iterator[str]:
     """The back ends that diffusers' attention processors were told to use, "native" apart."""
-    for module in unet.modules():
+    for module in denoiser.modules():
         backend = getattr(getattr(module, "processor", None), "_attention_backend", None)
         if backend is not None:
             yield str(getattr(backend, "value", backend)).lower()

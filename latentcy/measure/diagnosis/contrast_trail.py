@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from latentcy.measure.diagnosis.handovers import Handover
-from latentcy.measure.diagnosis.module_hooks import COMPONENTS, modules_of
+from latentcy.measure.diagnosis.module_hooks import modules_of
 from latentcy.measure.diagnosis.tensor_facts import ends, floats, parts
 from latentcy.measure.images.health import as_pixels, pixel_fault
+from latentcy.pipelines.families import family_of
 
 FLAT_LATENTS = 0.02
 """Latents of less spread than this, in the scheduler's scale, are flat: noise has 1, and the least
@@ -164,7 +165,7 @@ def trailed(pipeline: Any, trail: Trail, where: Callable[[], str]) -> Iterator[N
     """Hook the pipeline's modules for the duration; `where()` gives the stage in words."""
     handles = []
     try:
-        components = {name: getattr(pipeline, name, None) for name in COMPONENTS}
+        components = {name: getattr(pipeline, name, None) for name in family_of(pipeline).in_order}
         for place, module in modules_of(components):
             handles.append(module.register_forward_hook(_after(trail, ".".join(place), where)))
         yield

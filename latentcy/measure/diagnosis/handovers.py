@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from latentcy.pipelines.families import family_of
 from latentcy.pipelines.interception import wrapped
 
 
@@ -68,17 +69,17 @@ class Passage:
 def followed(pipeline: Any, take: Callable[[Handover], None]) -> Iterator[Passage]:
     """Follow the pipeline's calls for the duration, and `take` what is handed on.
 
-    Wraps `encode_prompt`, the scheduler's `step`, the autoencoder's `decode`,
+    Wraps the method that encodes prompts, the scheduler's `step`, the decoder's `decode`,
     `run_safety_checker` and the image processor's `postprocess`, as far as there are any.
     """
-    passage = Passage(pipeline)
+    passage, family = Passage(pipeline), family_of(pipeline)
 
     def hand(kind: str, values: Any, *sources: Any) -> None:
         if isinstance(values, torch.Tensor) and values.is_floating_point() and values.numel():
             made = _made(pipeline, kind)
             take(Handover(kind, values, sources, *made, where=passage.where))
 
-    def encode_prompt(original: Callable[..., Any], *given: Any, **settings: Any) -> Any:
+    def encode(original: Callable[..., Any], *given: Any, **settings: Any) -> Any:
         passage.enter("encoding")
         result = original(*given, **settings)
         for each in result if isinstance(result, tuple) else (result,):
@@ -122,14 +123,15 @@ def followed(pipeline: Any, take: Callable[[Handover], None]) -> Iterator[Passag
 
     with contextlib.ExitStack() as stack:
         for owner, wrapper in (
-            (pipeline, encode_prompt),
-            (getattr(pipeline, "scheduler", None), step),
-            (getattr(pipeline, "vae", None), decode),
             (pipeline, run_safety_checker),
+            (getattr(pipeline, "scheduler", None), step),
+            (getattr(pipeline, family.decoder, None), decode),
             (getattr(pipeline, "image_processor", None), postprocess),
         ):
             if callable(getattr(owner, wrapper.__name__, None)):
                 stack.enter_context(wrapped(owner, wrapper.__name__, wrapper))
+        if callable(getattr(pipeline, family.encode, None)):
+            stack.enter_context(wrapped(pipeline, family.encode, encode))
         yield passage
 
 
@@ -143,17 +145,19 @@ _PHASES = {
 
 def _made(pipeline: Any, kind: str) -> tuple[str, str, str]:
     """Component, module and birth of what is handed on as `kind`."""
-    unet = getattr(pipeline, "unet", None)
-    if kind == "prediction" and unet is not None and not isinstance(unet, nn.Module):
-        return "unet", type(unet).__name__, "in the module"  # hooks cannot look into it
+    family = family_of(pipeline)
+    denoiser = getattr(pipeline, family.denoiser, None)
+    if kind == "prediction" and denoiser is not None and not isinstance(denoiser, nn.Module):
+        # Hooks cannot look into it.
+        return family.denoiser, type(denoiser).__name__, "in the module"
     if kind == "latents":
         return "scheduler", f"{type(pipeline.scheduler).__name__}.step", "in the module"
     return {
-        "embedding": ("pipeline", "encode_prompt", "between its parts"),
+        "embedding": ("pipeline", family.encode, "between its parts"),
         "noise": ("pipeline", "scheduler.step", "before the module"),
         "prediction": ("pipeline", "scheduler.step", "before the module"),
-        "handed": ("pipeline", "vae.decode", "before the module"),
-        "decoded": ("vae", "decode", "between its parts"),
+        "handed": ("pipeline", f"{family.decoder}.decode", "before the module"),
+        "decoded": (family.decoder, "decode", "between its parts"),
         "checked": ("pipeline", "run_safety_checker", "between its parts"),
         "final": ("pipeline", "image_processor.postprocess", "between its parts"),
     }[kind]

@@ -24,8 +24,7 @@ from latentcy.measure.diagnosis.tensor_facts import (
     masks_at_most,
     parts,
 )
-
-COMPONENTS = ("text_encoder", "unet", "vae")
+from latentcy.pipelines.families import family_of
 
 _MOST_REPEATED = 100_000_000  # parameters: a larger module is not repeated in fp32
 
@@ -101,7 +100,7 @@ def watch_pipeline(pipeline: Any, also: Any = None) -> Iterator[Observation]:
         if also is not None:
             also(handover)
 
-    components = {name: getattr(pipeline, name, None) for name in COMPONENTS}
+    components = {name: getattr(pipeline, name, None) for name in family_of(pipeline).in_order}
     with watch(components) as observation, followed(pipeline, take) as passage:
         observation.passage = passage
         yield observation

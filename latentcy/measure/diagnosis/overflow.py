@@ -35,7 +35,7 @@ def trace_overflow(
     return observation.origin
 
 
-def provoke_overflow(vae: nn.Module) -> str:
+def provoke_overflow(decoder: nn.Module) -> str:
     """Rescale one convolution so that fp32 output is unchanged and fp16 overflows, in place.
 
     The positive control of the black-image gate. In a decoder's residual block `conv1` feeds the
@@ -44,7 +44,7 @@ def provoke_overflow(vae: nn.Module) -> str:
     the largest weight to 16384..32768: the weights still fit fp16, their sums do not.
 
     Args:
-        vae: an AutoencoderKL, on any device, in any dtype.
+        decoder: an AutoencoderKL, on any device, in any dtype.
 
     Returns:
         The rescaled module's name, as "decoder.mid_block.resnets.0.conv1".
@@ -52,7 +52,7 @@ def provoke_overflow(vae: nn.Module) -> str:
     Raises:
         LatentcyError: no convolution before a group norm, as in AutoencoderTiny.
     """
-    blocks = sorted(vae.named_modules(), key=lambda item: "mid_block" not in item[0])
+    blocks = sorted(decoder.named_modules(), key=lambda item: "mid_block" not in item[0])
     for name, block in blocks:  # the decoder runs its mid block first
         if not name.startswith("decoder.") or not isinstance(
             getattr(block, "norm2", None), nn.GroupNorm
@@ -69,7 +69,8 @@ def provoke_overflow(vae: nn.Module) -> str:
                 part.mul_(scale)
         return f"{name}.conv1"
     raise LatentcyError(
-        found=f"an autoencoder ({type(vae).__name__}) without a convolution before a group norm",
+        found=f"an autoencoder ({type(decoder).__name__})"
+        " without a convolution before a group norm",
         expected="an AutoencoderKL, whose decoder's residual blocks have conv1 before norm2",
         do="provoke the overflow in a variant with the full autoencoder",
     )

@@ -13,7 +13,7 @@ class OverflowOrigin:
     """The place where a generation's first NaN or infinity was born.
 
     Attributes:
-        component: "text_encoder", "unet", "vae", "scheduler", or "pipeline" for what happens
+        component: the name of one, "scheduler", or "pipeline" for what happens
             between them.
         module: the module's dotted name inside the component; "" is the component itself.
         dtype: of the non-finite tensor, as "float16".
@@ -27,7 +27,7 @@ class OverflowOrigin:
             decoding" or "after decoding"; "" where it is not known.
         amount: how much of the tensor was not finite, as "NaN in 3 of 4096 values".
         largest: largest magnitude in any module before it; NaN where nothing was seen before.
-        largest_in: that module, as "in vae.decoder.conv_in"; "into" where it was an input.
+        largest_in: that module, as "in decoder.conv_in"; "into" where it was an input.
         rows: of the tensor's first dimension that were not finite.
         of_rows: how many rows there were.
     """

@@ -11,6 +11,8 @@ from pathlib import Path
 from latentcy.core.data import MINIATURE_FOLDER
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.families import STABLE_DIFFUSION, Family
+from latentcy.pipelines.families.stable_diffusion import SMALL_GUIDANCE
 from latentcy.pipelines.models.hub import HUB_PARTS
 from latentcy.pipelines.models.synthetic import Synthetic
 from latentcy.pipelines.models.weights import check_pipeline, fetch, read_json
@@ -25,8 +27,8 @@ class Model:
     name: str
     source: str  # "embedded" | "hub" | "local" | "synthetic"
     pipeline: Weights  # of synthetic weights their name and digest, nothing to fetch
-    distilled_unet: Weights | None
-    tiny_vae: Weights | None
+    distilled: Weights | None
+    tiny: Weights | None
     scorer: Weights | None  # the CLIP model that scores its images
     height: int  # pixels
     width: int  # pixels
@@ -34,6 +36,7 @@ class Model:
     licence: str
     synthetic: Synthetic | None = None  # how random weights are drawn, for all parts
     published_as: str | None = None  # the model of the published tables that has its shapes
+    family: Family = STABLE_DIFFUSION  # what its pipeline is made of
 
     @property
     def unjudged(self) -> str | None:
@@ -44,7 +47,7 @@ class Model:
         return "synthetic weights: scores mean nothing" if self.synthetic else None
 
 
-MINIATURE_GUIDANCE = 2.0
+MINIATURE_GUIDANCE = SMALL_GUIDANCE
 
 
 def _from_hub(name: str, subfolder: str | None = None) -> Weights:
@@ -57,8 +60,8 @@ def _stable_diffusion(name: str) -> Model:
         name=name,
         source="hub",
         pipeline=_from_hub(name),
-        distilled_unet=_from_hub("distilled", subfolder="unet"),
-        tiny_vae=_from_hub("tiny"),
+        distilled=_from_hub("distilled", subfolder=STABLE_DIFFUSION.denoiser),
+        tiny=_from_hub("tiny"),
         scorer=_from_hub("scorer"),
         height=512,
         width=512,
@@ -75,8 +78,8 @@ def _random(name: str, synthetic: Synthetic) -> Model:
         name=label,
         source="synthetic",
         pipeline=Weights(f"synthetic:{name}", revision=f"seed{synthetic.seed}-{synthetic.digest}"),
-        distilled_unet=None,
-        tiny_vae=None,
+        distilled=None,
+        tiny=None,
         scorer=None,
         height=synthetic.image_size,
         width=synthetic.image_size,
@@ -91,8 +94,8 @@ MINIATURE = Model(
     name="miniature",
     source="embedded",
     pipeline=Weights(str(MINIATURE_FOLDER / "pipeline")),
-    distilled_unet=Weights(str(MINIATURE_FOLDER / "unet-distilled")),
-    tiny_vae=Weights(str(MINIATURE_FOLDER / "vae-tiny")),
+    distilled=Weights(str(MINIATURE_FOLDER / STABLE_DIFFUSION.distilled)),
+    tiny=Weights(str(MINIATURE_FOLDER / STABLE_DIFFUSION.tiny)),
     scorer=Weights(str(MINIATURE_FOLDER / "scorer")),
     height=64,
     width=64,
@@ -114,9 +117,9 @@ def resolve_model(spec: str, device: Device) -> tuple[Model, str]:
     """The model that `spec` names, its pipeline's weights fetched, and a sentence: which, why.
 
     `spec` is "auto", a name in KNOWN, a folder (a diffusers pipeline, or one that holds
-    pipeline/ and perhaps unet-distilled/, vae-tiny/ and scorer/), or a hub id, "owner/name" or
-    "owner/name@revision". Raises LatentcyError where it names nothing, or weights that cannot
-    be had; only "auto" ever falls back, and its sentence says so.
+    pipeline/ and perhaps a distilled denoiser, a tiny decoder and scorer/), or a hub id,
+    "owner/name" or "owner/name@revision". Raises LatentcyError where it names nothing, or weights
+    that cannot be had; only "auto" ever falls back, and its sentence says so.
     """
     if spec == "auto":
         return _auto(device)
@@ -153,9 +156,9 @@ def lacking(model: Model, variant: Variant) -> str | None:
     """Why this model has not the parts that the variant needs, in one clause; None if it has."""
     if model.synthetic is not None:
         return None
-    if variant.unet == "distilled" and model.distilled_unet is None:
+    if variant.is_distilled and model.distilled is None:
         return f"model {model.name} has no distilled UNet"
-    if variant.vae == "tiny" and model.tiny_vae is None:
+    if variant.is_tiny and model.tiny is None:
         return f"model {model.name} has no tiny autoencoder"
     return None
 
@@ -191,18 +194,19 @@ def _fetch_pipeline(model: Model) -> None:
 def _local(root: Path) -> Model:
     nested = (root / "pipeline").is_dir() and not (root / "model_index.json").is_file()
     folder = root / "pipeline" if nested else root
-    check_pipeline(folder)
+    family = check_pipeline(folder)
 
     def beside(name: str) -> Weights | None:
         return Weights(str(root / name)) if nested and (root / name).is_dir() else None
 
-    size, guidance = _size_and_guidance(folder)
+    size, guidance = _size_and_guidance(folder, family)
     return Model(
+        family=family,
         name=re.sub(r"[^a-z0-9]+", "-", root.name.lower()).strip("-") or "local",
         source="local",
         pipeline=Weights(str(folder)),
-        distilled_unet=beside("unet-distilled"),
-        tiny_vae=beside("vae-tiny"),
+        distilled=beside(family.distilled),
+        tiny=beside(family.tiny),
         scorer=beside("scorer"),
         height=size,
         width=size,
@@ -215,14 +219,15 @@ def _hub(spec: str) -> Model:
     location, _, revision = spec.partition("@")
     weights = Weights(location, revision=revision or None)
     folder = fetch(weights)
-    check_pipeline(folder)
-    size, guidance = _size_and_guidance(folder)
+    family = check_pipeline(folder)
+    size, guidance = _size_and_guidance(folder, family)
     return Model(
+        family=family,
         name=re.sub(r"[^a-z0-9]+", "-", spec.lower()).strip("-"),
         source="hub",
         pipeline=weights,
-        distilled_unet=None,
-        tiny_vae=None,
+        distilled=None,
+        tiny=None,
         scorer=_from_hub("scorer"),
         height=size,
         width=size,
@@ -231,21 +236,20 @@ def _hub(spec: str) -> Model:
     )
 
 
-def _size_and_guidance(pipeline: Path) -> tuple[int, float]:
-    """The image size in pixels that the UNet was made for, and the guidance for that size.
-
-    A pipeline does not say its guidance: 7.5 as published, the miniature's below 256 pixels.
-    """
-    sample = read_json(pipeline / "unet" / "config.json").get("sample_size")
-    channels = read_json(pipeline / "vae" / "config.json").get("block_out_channels")
-    if not isinstance(sample, int) or not isinstance(channels, list) or not channels:
+def _size_and_guidance(pipeline: Path, family: Family) -> tuple[int, float]:
+    """The image size in pixels that the denoiser was made for, and the guidance for that size."""
+    denoiser, decoder = (
+        read_json(pipeline / part / "config.json") for part in (family.denoiser, family.decoder)
+    )
+    size = family.image_size(denoiser, decoder)
+    if size is None:
         raise LatentcyError(
-            found=f"no image size in the UNet's and autoencoder's configs of {pipeline}",
+            found=f"no image size in the configs of {family.denoiser} and {family.decoder}"
+            f" of {pipeline}",
             expected="a whole sample_size and a list of block_out_channels",
             do="save the pipeline again with diffusers",
         )
-    size = sample * 2 ** (len(channels) - 1)
-    return size, 7.5 if size >= 256 else MINIATURE_GUIDANCE
+    return size, family.guidance_scale(size)
 
 
 def _origin(model: Model) -> str:

@@ -39,15 +39,17 @@ def weights_identity(model: Model, variant: Variant) -> str:
 
 def _parts(model: Model, variant: Variant) -> Iterator[tuple[Weights, str]]:
     """Each part's weights, and its folder in them ("" where they are the part)."""
-    yield model.pipeline, "text_encoder"
-    if variant.unet == "distilled" and model.distilled_unet is not None:
-        yield model.distilled_unet, ""
+    family = model.family
+    for part in family.text_encoders:
+        yield model.pipeline, part
+    if variant.is_distilled and model.distilled is not None:
+        yield model.distilled, ""
     else:
-        yield model.pipeline, "unet"
-    if variant.vae == "tiny" and model.tiny_vae is not None:
-        yield model.tiny_vae, ""
+        yield model.pipeline, family.denoiser
+    if variant.is_tiny and model.tiny is not None:
+        yield model.tiny, ""
     else:
-        yield model.pipeline, "vae"
+        yield model.pipeline, family.decoder
 
 
 def _sample(file: Path) -> Iterator[bytes]:

@@ -10,11 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from latentcy.core.errors import LatentcyError
+from latentcy.pipelines.families import FAMILIES, Family, family_named
 from latentcy.pipelines.models.hub_errors import hub_error
 from latentcy.pipelines.models.weights_source import Weights
-
-WEIGHTED_PARTS = ("unet", "vae", "text_encoder")
-PARTS = (*WEIGHTED_PARTS, "tokenizer", "scheduler")
 
 _INDEX = "model_index.json"
 _WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
@@ -52,28 +50,33 @@ def fetch(weights: Weights, *, download: bool = True) -> Path:
         ) from error
 
 
-def check_pipeline(folder: Path) -> None:
-    """Raise LatentcyError unless `folder` is a Stable Diffusion pipeline, whole and undamaged."""
+def check_pipeline(folder: Path) -> Family:
+    """The family of the pipeline in `folder`, found whole and undamaged.
+
+    Raises LatentcyError where it is not, or of no family that is known.
+    """
+    known = " or ".join(one.pipeline_class for one in FAMILIES)
     index_file = folder / _INDEX
     if not index_file.is_file():
         raise LatentcyError(
             found=f"no {_INDEX} in {folder}",
-            expected="a folder saved by a diffusers StableDiffusionPipeline",
+            expected=f"a folder saved by a diffusers {known}",
             do="give the folder that holds model_index.json, or one with a pipeline/ folder in it",
         )
     index = read_json(index_file)
-    if index.get("_class_name") != "StableDiffusionPipeline":
+    family = family_named(str(index.get("_class_name")))
+    if family is None:
         raise LatentcyError(
             found=f"a {index.get('_class_name')} in {folder}",
-            expected="a StableDiffusionPipeline",
+            expected=f"a {known}",
             do="use Stable Diffusion v1 weights, or ones of the same architecture",
         )
-    for part in PARTS:
+    for part in family.parts:
         entry = index.get(part)
         if not (isinstance(entry, list) and len(entry) == 2 and all(entry)):
             raise LatentcyError(
                 found=f"no {part} named in {index_file}",
-                expected=f"a pipeline with {', '.join(PARTS)}",
+                expected=f"a pipeline with {', '.join(family.parts)}",
                 do="save the pipeline again with all its parts",
             )
         if entry[0] not in ("diffusers", "transformers"):
@@ -85,14 +88,15 @@ def check_pipeline(folder: Path) -> None:
         if not (folder / part).is_dir():
             raise LatentcyError(
                 found=f"no folder {part} in {folder}",
-                expected=f"a pipeline with {', '.join(PARTS)}",
+                expected=f"a pipeline with {', '.join(family.parts)}",
                 do="copy or download the missing folder",
             )
-    for part in WEIGHTED_PARTS:
+    for part in family.weighted:
         check_part(folder / part)
     scheduler = folder / "scheduler" / "scheduler_config.json"
     if not scheduler.is_file():
         raise _missing(scheduler)
+    return family
 
 
 def check_part(folder: Path) -> None:

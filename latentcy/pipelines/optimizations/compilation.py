@@ -10,6 +10,7 @@ from torch import nn
 
 from latentcy.core.errors import LatentcyError
 from latentcy.pipelines.devices.device import is_out_of_memory
+from latentcy.pipelines.families import decoder_of, denoiser_of
 from latentcy.pipelines.optimizations.forward_wrapping import check_may_compile
 
 # Inductor's settings for the least time of a fixed shape. Products and pointwise kernels are tuned
@@ -33,7 +34,7 @@ def compiled(
     options: dict[str, Any] | None = None,
     backend: str = "inductor",
 ) -> Callable[[Any], None]:
-    """Compile "unet", "decoder" or "text_encoder" whole, each for the very shapes it is given.
+    """Compile "denoiser", "decoder" or a component whole, each for the very shapes it is given.
 
     Compiling happens at the first call of each shape. `options` that this torch does not know
     are left out; `mode` and `options` exclude each other, as in torch.compile.
@@ -71,19 +72,21 @@ def compile_call(
 
 
 def compiled_regions(*, backend: str = "inductor") -> Callable[[Any], None]:
-    """Compile the UNet's repeated blocks one by one: the same code once for each shape."""
+    """Compile the denoiser's repeated blocks one by one: the same code once for each shape."""
 
     def recipe(pipeline: Any) -> None:
         _allow_shapes()
-        for module in _regions(pipeline.unet):
+        for module in _regions(denoiser_of(pipeline)):
             module.compile(fullgraph=True, dynamic=False, backend=backend)
 
     return recipe
 
 
 def part(pipeline: Any, name: str) -> nn.Module:
-    """The module that `compiled` and `graphed` call "unet", "decoder" or "text_encoder"."""
-    return pipeline.vae.decoder if name == "decoder" else getattr(pipeline, name)
+    """The module that `compiled` and `graphed` call "denoiser" or "decoder", or a component."""
+    if name == "denoiser":
+        return denoiser_of(pipeline)
+    return decoder_of(pipeline).decoder if name == "decoder" else getattr(pipeline, name)
 
 
 def is_compile_failure(error: BaseException) -> bool:
@@ -114,8 +117,8 @@ def _allow_shapes() -> None:
     setattr(dynamo, name, max(getattr(dynamo, name), _MOST_SHAPES))
 
 
-def _regions(unet: nn.Module) -> Iterator[nn.Module]:
-    return (each for each in unet.modules() if type(each).__name__ in REGIONS)
+def _regions(denoiser: nn.Module) -> Iterator[nn.Module]:
+    return (each for each in denoiser.modules() if type(each).__name__ in REGIONS)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

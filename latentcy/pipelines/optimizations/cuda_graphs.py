@@ -15,7 +15,7 @@ _WARM_UP = 3  # calls before the capture, in which kernels are compiled and tune
 
 
 def graphed(*names: str) -> Callable[[Any], None]:
-    """Replay "unet", "decoder" or "text_encoder" as CUDA graphs: one launch for the whole module.
+    """Replay "denoiser", "decoder" or a component as CUDA graphs: one launch for all of it.
 
     Without a launch for each kernel the host is far ahead of the GPU, and its own time is hidden.
     """

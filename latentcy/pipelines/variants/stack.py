@@ -67,9 +67,9 @@ def _on_fp16(name: str, changes: str, prepare: Recipe | None, **settings: Any) -
 # The best that we know for a fixed shape on CUDA, of which only rounding shows in the images.
 _FASTEST_MEMORY = (recipes.channels_last, recipes.fused_qkv, recipes.cudnn_benchmark)
 _FASTEST_PROGRAM = (
-    recipes.compiled("unet", "decoder", options=FASTEST_OPTIONS),
+    recipes.compiled("denoiser", "decoder", options=FASTEST_OPTIONS),
     recipes.attention("cudnn", "flash", "efficient", "math"),
-    recipes.graphed("unet", "decoder", "text_encoder"),
+    recipes.graphed("denoiser", "decoder", "text_encoder"),
     recipes.hoisted,
 )
 _FASTEST_NEEDS = Needs(kinds=("cuda",), capability=(8, 0), packages=("torch>=2.6",), compiler=True)
@@ -152,7 +152,7 @@ STACK: tuple[Variant, ...] = (
     _on_fp16(
         "compile",
         "UNet and decoder compiled whole by torch.compile.",
-        recipes.compiled("unet", "decoder"),
+        recipes.compiled("denoiser", "decoder"),
         needs=_COMPILER,
         observed_batch=1,
     ),
@@ -166,7 +166,7 @@ STACK: tuple[Variant, ...] = (
     _on_fp16(
         "compile-reduce-overhead",
         "UNet and decoder compiled whole, with torch's own CUDA graphs.",
-        recipes.compiled("unet", "decoder", mode="reduce-overhead"),
+        recipes.compiled("denoiser", "decoder", mode="reduce-overhead"),
         needs=_CUDA_COMPILER,
         observed_batch=1,
     ),
@@ -175,7 +175,7 @@ STACK: tuple[Variant, ...] = (
         "UNet and decoder in channels_last, compiled with kernels tuned by trying.",
         stacked(
             recipes.channels_last,
-            recipes.compiled("unet", "decoder", options=FASTEST_OPTIONS),
+            recipes.compiled("denoiser", "decoder", options=FASTEST_OPTIONS),
         ),
         needs=_CUDA_COMPILER,
         observed_batch=1,
@@ -184,7 +184,7 @@ STACK: tuple[Variant, ...] = (
         "cuda-graphs",
         "Text encoder, UNet and decoder as CUDA graphs, not compiled.",
         stacked(
-            recipes.graphed("unet", "decoder", "text_encoder"),
+            recipes.graphed("denoiser", "decoder", "text_encoder"),
             recipes.host_scheduled,
         ),
         needs=_CUDA,
@@ -236,7 +236,7 @@ STACK: tuple[Variant, ...] = (
     _on_fp16(
         "int8-weights",
         "The UNet's linear layers with int8 weights (torchao), compiled.",
-        stacked(recipes.quantised("int8"), recipes.compiled("unet")),
+        stacked(recipes.quantised("int8"), recipes.compiled("denoiser")),
         needs=Needs(kinds=("cuda",), capability=(8, 0), packages=("torchao>=0.9",), compiler=True),
         quality=_QUANTISED,
         no_slower_on=(),
@@ -245,7 +245,7 @@ STACK: tuple[Variant, ...] = (
     _on_fp16(
         "fp8-weights",
         "The UNet's linear layers with float8 weights (torchao), compiled.",
-        stacked(recipes.quantised("fp8"), recipes.compiled("unet")),
+        stacked(recipes.quantised("fp8"), recipes.compiled("denoiser")),
         needs=Needs(kinds=("cuda",), capability=(8, 9), packages=("torchao>=0.9",), compiler=True),
         quality=_QUANTISED,
         no_slower_on=(),

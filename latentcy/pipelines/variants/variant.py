@@ -105,6 +105,16 @@ class Variant:
                 self._wrong(f"quality.{part}", limit, "a Tolerance with a finite value, or None")
 
     @property
+    def is_distilled(self) -> bool:
+        """Whether its denoiser is the model's distilled one."""
+        return self.unet == "distilled"
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether its decoder is the model's tiny one."""
+        return self.vae == "tiny"
+
+    @property
     def id(self) -> str:
         """The variant's stable name among all groups: "group/name"."""
         return f"{self.group}/{self.name}"

@@ -16,6 +16,7 @@ from latentcy.core.errors import LatentcyError
 from latentcy.gates.speed import CONFIDENCE, compare, is_decided
 from latentcy.measure.pairing import time_pairs
 from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.families import denoiser_of
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.sampler import Sampler, open_sampler
 from latentcy.pipelines.variants import Variant
@@ -50,21 +51,21 @@ class AddedWork:
 
     def prepare(self, pipeline: Any) -> None:
         """A variant's hook: has the pipeline's UNet do the work after each of its calls."""
-        unet = pipeline.unet
+        denoiser = denoiser_of(pipeline)
         # A convolution's own forward, so that no hook of the module counts it as a call.
         conv = next(
-            one for one in unet.down_blocks[0].modules() if isinstance(one, torch.nn.Conv2d)
+            one for one in denoiser.down_blocks[0].modules() if isinstance(one, torch.nn.Conv2d)
         )
-        size = unet.config.sample_size
+        size = denoiser.config.sample_size
 
         def work(module: Any, inputs: Any, output: Any) -> None:
             if self._input is None:
                 shape = (2, conv.in_channels, size, size)
-                self._input = torch.zeros(shape, device=unet.device, dtype=unet.dtype)
+                self._input = torch.zeros(shape, device=denoiser.device, dtype=denoiser.dtype)
             for _ in range(self.units):
                 conv.forward(self._input)
 
-        unet.register_forward_hook(work)
+        denoiser.register_forward_hook(work)
 
 
 class Bench:

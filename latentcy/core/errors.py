@@ -15,3 +15,19 @@ class LatentcyError(Exception):
 
 class NotLoadedError(LatentcyError):
     """A case whose pipeline could not be had; what it would have drawn is not known."""
+
+
+class UnsuitableError(LatentcyError):
+    """An optimization that this pipeline cannot have, which is nobody's fault.
+
+    Attributes:
+        reason: why, in one clause.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(
+            found=reason,
+            expected="a pipeline that the optimization suits",
+            do="leave the variant out here",
+        )

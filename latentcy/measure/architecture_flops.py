@@ -22,8 +22,8 @@ def architecture_flops(pipeline: Any, workload: Workload) -> Flops:
     from its config.
     """
     images = len(workload.seeds)
-    guided = 2 if workload.guidance_scale > 1 else 1
     family = family_of(pipeline)
+    guided = family.guided_rows(pipeline, workload.guidance_scale)
     _, height, width = family.noise_shape(pipeline, workload.height, workload.width)
     shapes = StageShapes(images, guided, height, width)
 

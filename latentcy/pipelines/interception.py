@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ def wrapped(owner: Any, name: str, wrapper: Callable[..., Any]) -> Iterator[None
     original = getattr(owner, name)
     own = owner.__dict__.get(name)
 
+    @functools.wraps(original)  # diffusers asks a scheduler's signatures what it may give
     def through(*arguments: Any, **settings: Any) -> Any:
         return wrapper(original, *arguments, **settings)
 

@@ -18,7 +18,7 @@ from diffusers import (
 )
 from packaging.version import Version
 
-from latentcy.core.errors import LatentcyError
+from latentcy.core.errors import LatentcyError, UnsuitableError
 from latentcy.pipelines.devices.device import Device, is_out_of_memory
 from latentcy.pipelines.families import family_of
 from latentcy.pipelines.models.catalog import Model, lacking
@@ -27,6 +27,7 @@ from latentcy.pipelines.models.weights import fetch, read_json
 from latentcy.pipelines.own_pipeline import build_own
 from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants import Variant
+from latentcy.pipelines.workload import OWN
 
 # What a saved config of another scheduler class may lack, at the values of Stable Diffusion v1.
 _DPM = {
@@ -54,7 +55,7 @@ def load_pipeline(
 ) -> Any:
     """The model's pipeline with the variant applied, on the device, ready to be called.
 
-    `scheduler` is a name in SCHEDULERS; None takes the variant's, or the one of its group. Only
+    `scheduler` is a name in SCHEDULERS or OWN; None takes the variant's, or its group's. Only
     safetensors are read and no foreign code is run; the safety checker is left out. A variant with
     a `build` brings its own pipeline, which gets the scheduler, too. The `prepare` hook runs last.
     Raises LatentcyError where weights are missing or damaged, a module has not the dtype asked for,
@@ -85,10 +86,10 @@ def load_pipeline(
         pipeline = _from_folders(model, variant, dtype).to(device.torch)
     if variant.build is None:  # what the user's own is in, the gate on dtypes judges
         _check_dtypes(pipeline, dtype)
-    kind, settings = SCHEDULER_CLASSES[
-        scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]
-    ]
-    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
+    named = scheduler or variant.scheduler or _GROUP_SCHEDULERS[variant.group]
+    if named != OWN:
+        kind, settings = SCHEDULER_CLASSES[named]
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **settings)
     if hasattr(pipeline, "set_progress_bar_config"):  # a wrapper may have none
         pipeline.set_progress_bar_config(disable=True)
     _prepare(pipeline, variant)
@@ -189,15 +190,26 @@ def _loaded(folder: Path, load: Any, *arguments: Any, **settings: Any) -> Any:
 
 
 def _check_dtypes(pipeline: Any, dtype: torch.dtype) -> None:
-    """Every floating-point parameter has the dtype asked for: a dropped keyword is silent."""
+    """Every floating-point parameter has the dtype asked for: a dropped keyword is silent.
+
+    But for those of modules that the library itself keeps in fp32.
+    """
     for part in family_of(pipeline).weighted:
-        for name, parameter in getattr(pipeline, part).named_parameters():
-            if parameter.is_floating_point() and parameter.dtype != dtype:
+        module = getattr(pipeline, part)
+        for name, parameter in module.named_parameters():
+            allowed = {dtype, torch.float32} if is_kept_in_fp32(module, name) else {dtype}
+            if parameter.is_floating_point() and parameter.dtype not in allowed:
                 raise LatentcyError(
                     found=f"{part}.{name} loaded as {parameter.dtype}",
                     expected=f"{dtype}, as the variant says",
                     do="report this with the versions of diffusers and transformers",
                 )
+
+
+def is_kept_in_fp32(module: Any, name: str) -> bool:
+    """Whether diffusers or transformers keep a tensor of the module in fp32, whatever is asked."""
+    kept = getattr(module, "_keep_in_fp32_modules", None) or ()
+    return any(one in name.split(".") for one in kept)
 
 
 def _prepare(pipeline: Any, variant: Variant) -> None:
@@ -206,7 +218,7 @@ def _prepare(pipeline: Any, variant: Variant) -> None:
     try:
         returned = variant.prepare(pipeline)
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or isinstance(error, UnsuitableError):
             raise
         raise LatentcyError(
             found=f"prepare of variant {variant.id} raised {type(error).__name__}: {error}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +30,7 @@ from latentcy.pipelines.families import decoder_of, denoiser_of, family_of
 from latentcy.pipelines.interception import wrapped
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.variants import Variant
-from latentcy.pipelines.workload import Workload, starting_latents
+from latentcy.pipelines.workload import Workload, draw_latents, generators
 
 __all__ = ["Generation", "Sampler", "is_out_of_memory", "open_sampler", "untimed"]
 
@@ -63,7 +65,7 @@ class Sampler:
         self.pipeline = pipeline
         self.generating_seconds = 0.0  # spent inside the pipeline, in all calls
         self._switched = dict(switched or {})  # the global switches that `prepare` set
-        self._noise: dict[tuple[int, ...], torch.Tensor] = {}
+        self._noise: dict[tuple[int, ...], tuple[torch.Tensor, list[torch.Tensor]]] = {}
 
     def generate(
         self, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
@@ -116,7 +118,8 @@ class Sampler:
         if prompts is not None and len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts for {len(seeds)} seeds")
         prompt = self.workload.prompt if prompts is None else list(prompts)
-        latents = self._starting_noise(seeds)
+        latents, drawn_by = self._starting_noise(seeds)
+        more = {"generator": drawn_by} if self._takes_generators else {}
         with (
             flags.applied(self._switched),
             switches(tf32=self.variant.tf32),
@@ -132,6 +135,7 @@ class Sampler:
                 guidance_scale=self.workload.guidance_scale,
                 latents=latents,
                 output_type="np",
+                **more,
             )
             synchronize(self.device)
         images = np.asarray(output.images, dtype=np.float32)
@@ -150,18 +154,31 @@ class Sampler:
             self.generating_seconds += seconds
             spent.generated(seconds)
 
-    def _starting_noise(self, seeds: tuple[int, ...]) -> torch.Tensor:
-        """The seeds' noise in the denoiser's dtype; the workload's own is kept on the device."""
+    @functools.cached_property
+    def _takes_generators(self) -> bool:
+        """Whether the pipeline takes what the noise of its steps is to be drawn by."""
+        return "generator" in inspect.signature(self.pipeline.__call__).parameters
+
+    def _starting_noise(self, seeds: tuple[int, ...]) -> tuple[torch.Tensor, list[torch.Generator]]:
+        """The seeds' noise in the denoiser's dtype, and the generators that drew it.
+
+        By those the steps draw theirs, where the scheduler draws any. The workload's own noise is
+        kept on the device, with where its generators stood.
+        """
+        drawn_by = generators(seeds)
         if seeds in self._noise:
-            return self._noise[seeds]
+            noise, states = self._noise[seeds]
+            for each, state in zip(drawn_by, states, strict=True):
+                each.set_state(state)
+            return noise, drawn_by
         work, pipeline = self.workload, self.pipeline
         shape = family_of(pipeline).noise_shape(pipeline, work.height, work.width)
         channels, height, width = shape
-        noise = starting_latents(seeds, channels=channels, height=height, width=width)
+        noise = draw_latents(drawn_by, channels=channels, height=height, width=width)
         noise = noise.to(self.device.torch, denoiser_of(pipeline).dtype)
         if seeds == self.workload.seeds:
-            self._noise[seeds] = noise
-        return noise
+            self._noise[seeds] = noise, [each.get_state() for each in drawn_by]
+        return noise, drawn_by
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         name = self.variant.resolved_autocast(self.device)

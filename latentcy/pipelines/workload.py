@@ -19,7 +19,7 @@ class Workload:
     prompt: str
     seeds: tuple[int, ...]
     steps: int
-    scheduler: str  # a name in SCHEDULERS
+    scheduler: str  # a name in SCHEDULERS, or OWN
     guidance_scale: float
     height: int  # pixels
     width: int  # pixels
@@ -30,6 +30,7 @@ class Workload:
 # 2022; second order, multistep), the same with the step sizes of Karras et al. (2022), and UniPC
 # (Zhao et al. 2023).
 SCHEDULERS = ("ddim", "pndm", "dpm", "dpm-karras", "unipc")
+OWN = "own"  # the scheduler that the model's files name, or that a variant's hook installs
 
 ASTRONAUT = "a photo of an astronaut riding a horse on mars"
 VASE = "a golden vase with different flowers"
@@ -98,12 +99,21 @@ def starting_latents(
     depends on seeds[i] alone, whatever stands beside it in the batch; being made on the CPU
     in float32 it is the same for every variant and every device.
     """
-    noise = [
-        torch.randn(
-            (channels, height, width),
-            generator=torch.Generator("cpu").manual_seed(seed),
-            dtype=torch.float32,
-        )
-        for seed in seeds
-    ]
+    return draw_latents(generators(seeds), channels=channels, height=height, width=width)
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One for each seed, on the CPU."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def draw_latents(
+    drawn_by: Sequence[torch.Generator], *, channels: int, height: int, width: int
+) -> torch.Tensor:
+    """The next unit Gaussian noise of each generator, as `starting_latents` gives it.
+
+    Afterwards the generators stand where a pipeline's own do when its steps begin.
+    """
+    shape = (channels, height, width)
+    noise = [torch.randn(shape, generator=each, dtype=torch.float32) for each in drawn_by]
     return torch.stack(noise)

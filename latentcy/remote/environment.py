@@ -30,6 +30,8 @@ class OtherEnvironment:
         threads: torch's threads on a CPU there; None leaves them as torch sets them.
         limit_seconds: how long one generation, or one batch of images, may take.
         open_limit_seconds: how long it may take to start, and to load a case.
+        folders: what it imports from besides its own, after it: for another process of this very
+            interpreter, in which a user's modules are to be found.
         say: takes one line of progress.
 
     Raises:
@@ -44,12 +46,14 @@ class OtherEnvironment:
         threads: int | None = None,
         limit_seconds: float = 600.0,
         open_limit_seconds: float = 1800.0,
+        folders: Sequence[str] = (),
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.python = find_interpreter(str(python))
         check_interpreter(self.python)
         self.limit_seconds, self.open_limit_seconds = limit_seconds, open_limit_seconds
         self._device, self._threads, self._say = device, threads, say
+        self._folders = list(folders)
         self._process: WorkerProcess | None = None
         self._sampler: OtherSampler | None = None
         self.environment: dict[str, str] = self._start()
@@ -127,19 +131,13 @@ class OtherEnvironment:
     def _start(self) -> dict[str, str]:
         self._say(f"Starting {self.python}")
         self._process = WorkerProcess(self.python)
-        arguments = {"device": self._device, "threads": self._threads, "folders": self._folders()}
+        arguments = {"device": self._device, "threads": self._threads, "folders": self._folders}
         limit = self.open_limit_seconds
         try:
             return self._ask("start", arguments, doing="starting", limit_seconds=limit)
         except BaseException:
             self.close()
             raise
-
-    def _folders(self) -> list[str]:
-        """What this interpreter imports from, for another process of itself; else nothing."""
-        if Path(self.python) != Path(sys.executable):
-            return []
-        return [str(Path(each).absolute()) for each in sys.path if each and Path(each).is_dir()]
 
     def _ask(self, verb: str, arguments: Mapping[str, Any], **limits: Any) -> Any:
         assert self._process is not None
@@ -181,6 +179,11 @@ class OtherSampler:
     def close(self) -> None:
         """Let the pipeline go there; the process stays for the next case."""
         self._home.release(self)
+
+
+def import_folders() -> list[str]:
+    """The folders that this interpreter imports from."""
+    return [str(Path(each).absolute()) for each in sys.path if each and Path(each).is_dir()]
 
 
 def version_differences(here: Mapping[str, str], there: Mapping[str, str]) -> tuple[str, ...]:

@@ -168,7 +168,8 @@ def _noise(image: np.ndarray) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; with a file's name, into that file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    name = "python -m latentcy.studies.same_images"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__)
     parser.add_argument("--out", type=Path, help="file for the table")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from latentcy.core.errors import LatentcyError, NotLoadedError
+from latentcy.core.errors import LatentcyError, NotLoadedError, UnsuitableError
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
 from latentcy.gates.invariants.leaks import Snapshot, leak_verdict
 from latentcy.pipelines.case import Case
@@ -46,10 +46,13 @@ class ActivePipeline:
     def another(self, case: Case) -> Sampler:
         """A further sampler of a case, beside the one that is held; the caller closes it.
 
-        Raises NotLoadedError where it cannot be loaded.
+        Raises NotLoadedError where it cannot be loaded, and UnsuitableError where one of our own
+        optimizations does not suit the pipeline.
         """
         try:
             return open_sampler(self._model, case.variant, self._device, case.workload)
+        except UnsuitableError:
+            raise
         except LatentcyError as error:
             raise NotLoadedError(found=error.found, expected=error.expected, do=error.do) from error
 

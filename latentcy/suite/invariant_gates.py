@@ -29,7 +29,7 @@ from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.sampler import Sampler, untimed
 from latentcy.pipelines.stages import with_few_steps
-from latentcy.remote.environment import OtherEnvironment
+from latentcy.remote.environment import OtherEnvironment, import_folders
 from latentcy.store.baseline_store import BaselineStore
 from latentcy.suite.active_pipeline import ActivePipeline
 from latentcy.suite.recorder import Recorder
@@ -123,7 +123,10 @@ class InvariantGates:
         def elsewhere(prompts: Sequence[str], seeds: Sequence[int], steps: int) -> np.ndarray:
             if self._place is None:
                 self._place = OtherEnvironment(
-                    sys.executable, device=spec(self._device), threads=self._device.threads
+                    sys.executable,
+                    device=spec(self._device),
+                    threads=self._device.threads,
+                    folders=import_folders(),
                 )
             short = replace(case, workload=replace(case.workload, steps=steps))
             there = open_there(self._place, self._settings, self._model, self._device, short)

@@ -16,7 +16,12 @@ from latentcy.pipelines.devices.compiled import is_compiled
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.sampler import Sampler
-from latentcy.remote.environment import OtherEnvironment, OtherSampler, version_differences
+from latentcy.remote.environment import (
+    OtherEnvironment,
+    OtherSampler,
+    import_folders,
+    version_differences,
+)
 from latentcy.suite.active_pipeline import ActivePipeline
 
 
@@ -110,7 +115,10 @@ class VariantReference:
     def _apart(self, reference: Case) -> TimedGenerator:
         """The reference in a process of its own, with this same interpreter."""
         place = OtherEnvironment(
-            sys.executable, device=spec(self._device), threads=self._device.threads
+            sys.executable,
+            device=spec(self._device),
+            threads=self._device.threads,
+            folders=import_folders(),
         )
         try:
             sampler = open_there(place, self._settings, self._model, self._device, reference)

@@ -109,6 +109,7 @@ class Run:
             reason=self.reason,
             cases=self.cases,
         )
+        self._unsuitable: dict[str, str] = {}  # by case, why one of our optimizations does not suit
         self.references = self._references(say)
         self.speed = SpeedGates(
             settings,
@@ -180,7 +181,13 @@ class Run:
 
     def why_not(self, case: Case) -> str | None:
         """Why the case cannot run here; None where it can."""
-        return case.variant.refusal(self.device) or lacking(self.model, case.variant)
+        own = case.variant.refusal(self.device) or lacking(self.model, case.variant)
+        return own or self._unsuitable.get(case.id)
+
+    def leave_out(self, case: Case, reason: str) -> None:
+        """Skips a case from here on, as one that this model cannot have."""
+        self._unsuitable[case.id] = reason
+        self.refusal(case)
 
     def latency(self, case: Case) -> Verdict | None:
         """Holds the median of a case that `speed` has timed against the baselines.

@@ -22,14 +22,17 @@ from latentcy.pipelines.variants import (
 def chosen_variants(settings: Settings) -> tuple[Variant, ...]:
     """The variants asked for, with those that they are held against.
 
-    One case that is asked for comes before a list of them, which an ini file may hold.
+    One case that is asked for is among them, whatever list of them an ini file may hold.
 
     Raises LatentcyError for an unknown name, and for a variants file that is none.
     """
     user = load_variants(settings.variants_file) if settings.variants_file else ()
     every = merge(EVERY, user)
-    names = (settings.case,) if settings.case else settings.only
-    chosen: Sequence[Variant] = select(names, (*BUILTIN, *user), STACK)
+    offered = (*BUILTIN, *user)
+    chosen: Sequence[Variant] = select(settings.only, offered, STACK)
+    if settings.case in {variant.id for variant in (*offered, *STACK)}:
+        named = {variant.id for variant in chosen} | {settings.case}
+        chosen = [variant for variant in (*offered, *STACK) if variant.id in named]
     if user and not settings.builtin:
         own = {variant.id for variant in user}
         chosen = [variant for variant in chosen if variant.id in own]

@@ -14,6 +14,7 @@ from latentcy.core.verdict import FAILED, PASSED, Verdict
 from latentcy.measure.flops import uncompiled
 from latentcy.measure.step_probe import decoder_entrance
 from latentcy.pipelines.families import decoder_of, denoiser_of, family_of
+from latentcy.pipelines.loading import is_kept_in_fp32
 from latentcy.pipelines.sampler import Sampler
 from latentcy.pipelines.stages import with_few_steps
 
@@ -177,11 +178,9 @@ def is_quantised(tensor: torch.Tensor) -> bool:
 def _weights(sampler: Sampler) -> Iterator[_Weight]:
     for part in family_of(sampler.pipeline).weighted:
         module = getattr(sampler.pipeline, part)
-        fp32 = tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             if tensor.is_floating_point():
-                kept = any(one in name.split(".") for one in fp32)
-                yield _Weight(f"{part}.{name}", tensor, kept)
+                yield _Weight(f"{part}.{name}", tensor, is_kept_in_fp32(module, name))
 
 
 def _lost_upcasts(sampler: Sampler) -> Iterator[str]:

@@ -78,6 +78,7 @@ class _ByGenerator:
         self._pipeline, self._more, self._latents = pipeline, more, latents
 
     def __call__(self, **settings: Any) -> Any:
+        settings.pop("generator", None)  # the sampler's own
         if not self._latents:
             settings.pop("latents")
         return self._pipeline(**settings, **self._more)

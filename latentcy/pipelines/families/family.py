@@ -24,6 +24,8 @@ class Family:
         image_size: of the denoiser's and the decoder's config, pixels of a side; None where they do
             not say.
         guidance_scale: by default, of images of a size.
+        guided_rows: of a pipeline and a guidance scale: the rows that the denoiser is given of an
+            image, two where it is guided by a prompt and its absence in one call.
         noise_shape: of a pipeline and an image's height and width: (channels, height, width) of the
             latents it starts from.
         embeddings: of a pipeline and prompts: float32 [n, positions, width] on the CPU, as the
@@ -43,6 +45,7 @@ class Family:
     tiny: str
     image_size: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None]
     guidance_scale: Callable[[int], float]
+    guided_rows: Callable[[Any, float], int]
     noise_shape: Callable[[Any, int, int], tuple[int, int, int]]
     embeddings: Callable[[Any, Sequence[str]], torch.Tensor]
     stage_calls: Callable[[Any, StageShapes], Mapping[str, StageCall]]

@@ -42,6 +42,12 @@ def _guidance_scale(size: int) -> float:
     return GUIDANCE if size >= SMALL_BELOW else SMALL_GUIDANCE
 
 
+def _guided_rows(pipeline: Any, guidance_scale: float) -> int:
+    # diffusers' do_classifier_free_guidance: a UNet that is told the scale itself (LCM) needs one.
+    told = getattr(pipeline.unet.config, "time_cond_proj_dim", None) is not None
+    return 2 if guidance_scale > 1 and not told else 1
+
+
 def _noise_shape(pipeline: Any, height: int, width: int) -> tuple[int, int, int]:
     scale = pipeline.vae_scale_factor
     return pipeline.unet.config.in_channels, height // scale, width // scale
@@ -94,6 +100,7 @@ STABLE_DIFFUSION = Family(
     tiny="vae-tiny",
     image_size=_image_size,
     guidance_scale=_guidance_scale,
+    guided_rows=_guided_rows,
     noise_shape=_noise_shape,
     embeddings=_embeddings,
     stage_calls=_stage_calls,

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from latentcy.core.errors import UnsuitableError
 from latentcy.pipelines.optimizations.forward_wrapping import wrap
 from latentcy.pipelines.optimizations.hoisting import check_plain
 
@@ -153,10 +154,12 @@ def _text(block: nn.Module, text: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def _check_blocks(unet: nn.Module) -> None:
     last = unet.up_blocks[-1]
+    if getattr(unet.config, "time_cond_proj_dim", None) is not None:
+        raise UnsuitableError("a UNet that is told the guidance scale: DeepCache does not know it")
     if unet.config.center_input_sample or getattr(last, "upsamplers", None) is not None:
-        raise ValueError("a UNet that centres its input, or upsamples after its last block")
+        raise UnsuitableError("a UNet that centres its input, or upsamples after its last block")
     if len(last.resnets) < 2:
-        raise ValueError("a UNet whose last block has one layer: nothing of it would be kept")
+        raise UnsuitableError("a UNet whose last block has one layer: nothing of it would be kept")
 
 
 def _output(noise: torch.Tensor) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ def wrap(module: nn.Module, wrapper: Callable[..., Any], *, between_calls: bool 
     """
     forward = module.forward
 
+    @functools.wraps(forward)
     def wrapped(*arguments: Any, **settings: Any) -> Any:
         return wrapper(forward, *arguments, **settings)
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from latentcy.core.errors import UnsuitableError
 from latentcy.pipelines.optimizations.forward_wrapping import wrap
 
 
@@ -70,7 +71,7 @@ def check_plain(unet: nn.Module) -> None:
         if getattr(config, name, None) is not None
     ]
     if more:
-        raise ValueError(f"a UNet with {more[0]}, which this recipe does not know")
+        raise UnsuitableError(f"a UNet with {more[0]}, which this recipe does not know")
 
 
 class _Text:
@@ -183,4 +184,4 @@ def _check_layer(layer: Any) -> None:
         if getattr(layer, name, None)
     ]
     if unknown:
-        raise ValueError(f"cross-attention with {unknown[0]}, which this recipe does not know")
+        raise UnsuitableError(f"cross-attention with {unknown[0]}, which this recipe does not know")

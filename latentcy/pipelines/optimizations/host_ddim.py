@@ -8,6 +8,8 @@ import torch
 from diffusers import DDIMScheduler
 from diffusers.schedulers.scheduling_ddim import DDIMSchedulerOutput
 
+from latentcy.core.errors import UnsuitableError
+
 
 class HostDDIM(DDIMScheduler):
     """DDIM at eta 0 (Song et al. 2021, formula 12), the noise predicted and nothing clipped.
@@ -19,12 +21,12 @@ class HostDDIM(DDIMScheduler):
 
     @classmethod
     def of(cls, scheduler: Any) -> HostDDIM:
-        """The same schedule. Raises ValueError where its step is not the one above."""
+        """The same schedule. Raises UnsuitableError where its step is not the one above."""
         if not isinstance(scheduler, DDIMScheduler):
-            raise ValueError(f"{type(scheduler).__name__} in the place of DDIM")
+            raise UnsuitableError(f"{type(scheduler).__name__} in the place of DDIM")
         config = scheduler.config
         if config.prediction_type != "epsilon" or config.clip_sample or config.thresholding:
-            raise ValueError("a DDIM that clips, or whose UNet does not predict the noise")
+            raise UnsuitableError("a DDIM that clips, or whose UNet does not predict the noise")
         return cls.from_config(config)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:

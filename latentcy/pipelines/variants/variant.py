@@ -13,7 +13,7 @@ from latentcy.core.quality_limits import Quality, Tolerance
 from latentcy.pipelines.devices.device import Device
 from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants.requirements import ANYWHERE, DEVICE_KINDS, Needs
-from latentcy.pipelines.workload import SCHEDULERS
+from latentcy.pipelines.workload import OWN, SCHEDULERS
 
 DTYPES = ("float32", "float16", "bfloat16")
 GROUP_WORKLOADS = {"precision": "single", "distillation": "batch", "stack": "single"}
@@ -37,7 +37,8 @@ class Variant:
     unet: str = "full"  # "full" | "distilled"
     vae: str = "full"  # "full" | "tiny"
     steps: int | None = None  # of the sampler, where the group's workload has others
-    scheduler: str | None = None  # a name in workloads.SCHEDULERS; None: the workload's
+    # A name in SCHEDULERS; "own": as the model, `build` or `prepare` has it; None: the workload's.
+    scheduler: str | None = None
     reference: str = "baseline"  # in the same group: latency and CLIP are held against it
     ssim_reference: str | None = "baseline"  # None: other weights, no SSIM
     quality: Quality | None = (
@@ -81,7 +82,7 @@ class Variant:
             self._wrong("reference", self.reference, "a variant's name; its own for none")
         self._one_of("unet", self.unet, ("full", "distilled"))
         self._one_of("vae", self.vae, ("full", "tiny"))
-        self._one_of("scheduler", self.scheduler, (*SCHEDULERS, None))
+        self._one_of("scheduler", self.scheduler, (*SCHEDULERS, OWN, None))
         for field in ("steps", "observed_batch"):
             value = getattr(self, field)
             if value is not None and not (type(value) is int and 0 < value <= MOST):

@@ -216,6 +216,27 @@ def test_a_repository_without_a_part_that_the_pipeline_names_is_told_by_it(
     assert "the repository lacks it" in told["do"]
 
 
+def test_a_pipeline_of_another_class_is_refused_before_its_weights_are_downloaded(
+    hub: LoopbackHub, files: dict[str, bytes], home: Path
+) -> None:
+    index = files["model_index.json"].replace(b"StableDiffusionPipeline", b"FluxPipeline")
+    hub.commit(NAME, {**files, "model_index.json": index}, FIRST)
+    told = message(ask(hub, home))
+    assert "a FluxPipeline in" in told["found"] and "delete" not in told["do"]
+    assert hub.files_asked() == {"model_index.json"}
+
+
+def test_weights_that_are_there_in_half_precision_alone_are_taken(
+    hub: LoopbackHub, files: dict[str, bytes], home: Path
+) -> None:
+    plain, copies = "model.safetensors", "model.fp16.safetensors"
+    half = {path.replace(plain, copies): each for path, each in files.items()}
+    hub.commit(NAME, half, FIRST)
+    folder = fetched(ask(hub, home))
+    assert (folder / UNET.replace("model.safe", "model.fp16.safe")).is_file()
+    assert hub.files_asked() == set(half)
+
+
 def test_a_file_that_is_listed_and_not_given_is_named(
     hub: LoopbackHub, repository: Repository, home: Path
 ) -> None:

@@ -66,7 +66,7 @@ def hub_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def download(*_: object, **__: object) -> str:
         raise error
 
-    weights_module._download.cache_clear()
+    weights_module._snapshot.cache_clear()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
 
 
@@ -90,6 +90,44 @@ def test_a_pipeline_folder_alone_is_a_model_without_distilled_parts(built: Path)
     assert model.distilled is None and model.scorer is None
     with pytest.raises(LatentcyError, match="has no distilled UNet"):
         load_pipeline(model, BY_ID["distillation/distilled"], CPU)
+
+
+def _renamed(folder: Path, *, sharded: bool) -> None:
+    """Leaves a part's weights in their fp16 copies alone, whole or as two shards with an index."""
+    (file,) = folder.glob("*.safetensors")
+    stem = file.name.removesuffix(".safetensors")
+    tensors = load_file(file)
+    file.unlink()
+    if not sharded:
+        save_file(tensors, folder / f"{stem}.fp16.safetensors", {"format": "pt"})
+        return
+    names = sorted(tensors)
+    places = {}
+    for number in (1, 2):
+        shard = f"{stem}.fp16-0000{number}-of-00002.safetensors"
+        part = {name: tensors[name] for name in names[number - 1 :: 2]}
+        save_file(part, folder / shard, {"format": "pt"})
+        places |= dict.fromkeys(part, shard)
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / f"{stem}.safetensors.index.fp16.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_weights_in_half_precision_copies_alone_are_read(tmp_path: Path, sharded: bool) -> None:
+    folder = build_tiny(tmp_path) / "pipeline"
+    plain = load_pipeline(resolve_model(str(folder), CPU)[0], BY_ID["precision/baseline"], CPU)
+    for part in ("unet", "vae", "text_encoder"):
+        _renamed(folder / part, sharded=sharded)
+    copy = load_pipeline(resolve_model(str(folder), CPU)[0], BY_ID["precision/baseline"], CPU)
+    for name, weight in plain.unet.state_dict().items():
+        assert torch.equal(weight, copy.unet.state_dict()[name])
+
+
+def test_a_single_file_is_said_to_be_one_and_how_it_is_converted(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(LatentcyError, match="a single file") as caught:
+        resolve_model(str(tmp_path / "model.safetensors"), CPU)
+    assert "from_single_file" in caught.value.do
 
 
 def test_an_unknown_model_gets_the_nearest_name() -> None:
@@ -135,12 +173,12 @@ def test_auto_on_cuda_downloads_nothing_and_says_what_would(
 def test_auto_on_cuda_is_sd15_where_its_weights_are_here(
     built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights_module._download.cache_clear()
+    weights_module._snapshot.cache_clear()
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda *_, **__: str(built / "pipeline")
     )
     model, sentence = resolve_model("auto", GPU)
-    weights_module._download.cache_clear()
+    weights_module._snapshot.cache_clear()
     assert model is KNOWN["sd15"] and "A100" in sentence
 
 
@@ -252,10 +290,10 @@ def test_from_the_hub_come_only_the_safetensors_that_are_used(
         asked.update(settings, location=location)
         return str(built / "pipeline")
 
-    weights_module._download.cache_clear()
+    weights_module._snapshot.cache_clear()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     model, _ = resolve_model("owner/name@v1", CPU)
-    weights_module._download.cache_clear()
+    weights_module._snapshot.cache_clear()
     files = [
         "model_index.json",
         "unet/config.json",

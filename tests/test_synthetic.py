@@ -238,5 +238,5 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object, **__: object) -> str:
         raise AssertionError("the hub was asked")
 
-    weights_module._download.cache_clear()
+    weights_module._snapshot.cache_clear()
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)

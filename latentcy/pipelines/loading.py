@@ -23,7 +23,7 @@ from latentcy.pipelines.devices.device import Device, is_out_of_memory
 from latentcy.pipelines.families import family_of
 from latentcy.pipelines.models.catalog import Model, lacking
 from latentcy.pipelines.models.synthetic import build_pipeline
-from latentcy.pipelines.models.weights import fetch, read_json
+from latentcy.pipelines.models.weights import fetch, read_json, weights_variant
 from latentcy.pipelines.own_pipeline import build_own
 from latentcy.pipelines.target import Target
 from latentcy.pipelines.variants import Variant
@@ -160,6 +160,7 @@ def _part(kind: Any, folder: Path, dtype: torch.dtype) -> torch.nn.Module:
             if issubclass(kind, diffusers.ModelMixin)
             else _TRANSFORMERS_DTYPE: dtype
         },
+        variant=weights_variant(folder),
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,

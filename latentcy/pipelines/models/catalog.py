@@ -130,6 +130,13 @@ def resolve_model(spec: str, device: Device) -> tuple[Model, str]:
     if Path(spec).expanduser().is_dir():
         model = _local(Path(spec).expanduser().resolve())
         return model, f"Model {model.name}: the folder {model.pipeline}."
+    if Path(spec).expanduser().is_file():
+        raise LatentcyError(
+            found=f"{spec}, a single file",
+            expected="a folder that holds a diffusers pipeline",
+            do="convert it once, where diffusers can reach the hub for its configs: "
+            f"{STABLE_DIFFUSION.pipeline_class}.from_single_file('{spec}').save_pretrained('FOLDER')",
+        )
     looks_local = (
         spec.startswith((".", "~", "/", "\\"))
         or spec.endswith(("/", os.sep))

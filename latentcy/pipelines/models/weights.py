@@ -15,9 +15,12 @@ from latentcy.pipelines.models.hub_errors import hub_error
 from latentcy.pipelines.models.weights_source import Weights
 
 _INDEX = "model_index.json"
-_WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+_WEIGHT_FILES = ("diffusion_pytorch_model", "model")
+# Of two copies of the same weights the plain one is read, and this one where it is alone.
+VARIANT = "fp16"
 # Exactly these names, so that neither pickles nor fp16 and non-EMA copies are downloaded.
 _WANTED = ("*.json", "*.txt", "*model.safetensors", "*model-?????-of-?????.safetensors")
+_WANTED_VARIANT = (f"*model.{VARIANT}.safetensors", f"*model.{VARIANT}-?????-of-?????.safetensors")
 _UNWANTED = ("safety_checker/*", "feature_extractor/*", "image_encoder/*")
 
 
@@ -39,6 +42,8 @@ def fetch(weights: Weights, *, download: bool = True) -> Path:
     if local.is_dir():
         return _checked(local, weights)
     root = _download(weights, not download)
+    if _lacks_plain_weights(root / (weights.subfolder or "")):
+        root = _download(weights, not download, _WANTED_VARIANT)
     try:
         return _checked(root, weights)
     except LatentcyError as error:
@@ -55,22 +60,9 @@ def check_pipeline(folder: Path) -> Family:
 
     Raises LatentcyError where it is not, or of no family that is known.
     """
-    known = " or ".join(one.pipeline_class for one in FAMILIES)
+    family = _stated_family(folder)
     index_file = folder / _INDEX
-    if not index_file.is_file():
-        raise LatentcyError(
-            found=f"no {_INDEX} in {folder}",
-            expected=f"a folder saved by a diffusers {known}",
-            do="give the folder that holds model_index.json, or one with a pipeline/ folder in it",
-        )
     index = read_json(index_file)
-    family = family_named(str(index.get("_class_name")))
-    if family is None:
-        raise LatentcyError(
-            found=f"a {index.get('_class_name')} in {folder}",
-            expected=f"a {known}",
-            do="use Stable Diffusion v1 weights, or ones of the same architecture",
-        )
     for part in family.parts:
         entry = index.get(part)
         if not (isinstance(entry, list) and len(entry) == 2 and all(entry)):
@@ -96,6 +88,27 @@ def check_pipeline(folder: Path) -> Family:
     scheduler = folder / "scheduler" / "scheduler_config.json"
     if not scheduler.is_file():
         raise _missing(scheduler)
+    return family
+
+
+def _stated_family(folder: Path) -> Family:
+    """The family of the class that a folder's model_index.json names. Raises LatentcyError."""
+    known = " or ".join(one.pipeline_class for one in FAMILIES)
+    index_file = folder / _INDEX
+    if not index_file.is_file():
+        raise LatentcyError(
+            found=f"no {_INDEX} in {folder}",
+            expected=f"a folder saved by a diffusers {known}",
+            do="give the folder that holds model_index.json, or one with a pipeline/ folder in it",
+        )
+    name = read_json(index_file).get("_class_name")
+    family = family_named(str(name))
+    if family is None:
+        raise LatentcyError(
+            found=f"a {name} in {folder}",
+            expected=f"a {known}",
+            do="use Stable Diffusion v1 weights, or ones of the same architecture",
+        )
     return family
 
 
@@ -152,21 +165,44 @@ def _checked(root: Path, weights: Weights) -> Path:
 
 def _weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up one part, whole or in shards."""
-    for name in _WEIGHT_FILES:
-        if (folder / name).exists():
-            return [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            shards = read_json(index).get("weight_map", {})
-            return [folder / shard for shard in sorted(set(shards.values()))]
+    for variant in (None, VARIANT):
+        if found := _files_of(folder, variant):
+            return found
     pickles = sorted(each.name for each in (*folder.glob("*.bin"), *folder.glob("*.ckpt")))
     raise LatentcyError(
         found=f"only pickled weights in {folder}: {', '.join(pickles)}"
         if pickles
         else f"no safetensors weights in {folder}",
-        expected=f"{_WEIGHT_FILES[0]} or {_WEIGHT_FILES[1]}; pickles are never loaded",
+        expected=" or ".join(f"{name}.safetensors" for name in _WEIGHT_FILES)
+        + f", or their {VARIANT} copies; pickles are never loaded",
         do="save it again with safe_serialization=True" if pickles else "copy or download them",
     )
+
+
+def weights_variant(folder: Path) -> str | None:
+    """ "fp16" where a part has no plain weights but copies in that dtype; else None."""
+    return VARIANT if not _files_of(folder, None) and _files_of(folder, VARIANT) else None
+
+
+def _files_of(folder: Path, variant: str | None) -> list[Path]:
+    """The plain safetensors files of a part, or those of a variant; none where there are none."""
+    ending = f".{variant}" if variant else ""
+    for name in _WEIGHT_FILES:
+        if (folder / f"{name}{ending}.safetensors").exists():
+            return [folder / f"{name}{ending}.safetensors"]
+        index = folder / f"{name}.safetensors.index{ending}.json"
+        if index.is_file():
+            shards = read_json(index).get("weight_map", {})
+            return [folder / shard for shard in sorted(set(shards.values()))]
+    return []
+
+
+def _lacks_plain_weights(folder: Path) -> bool:
+    """Whether a part that was downloaded has a config and no plain weights."""
+    parts = [folder]
+    if (folder / _INDEX).is_file():
+        parts = [folder / part for part in _stated_family(folder).weighted]
+    return any((one / "config.json").is_file() and not _files_of(one, None) for one in parts)
 
 
 def _missing(file: Path) -> LatentcyError:
@@ -177,9 +213,21 @@ def _missing(file: Path) -> LatentcyError:
     )
 
 
+def _download(weights: Weights, cached_only: bool = False, further: tuple[str, ...] = ()) -> Path:
+    """The hub repository's snapshot; from the local cache where the hub cannot be reached.
+
+    Of a pipeline its index comes first, so that one of no family that is known is refused before
+    gigabytes are downloaded.
+    """
+    if not weights.subfolder:
+        index = _snapshot(weights, cached_only, (_INDEX,))
+        if (index / _INDEX).is_file():
+            _stated_family(index)
+    return _snapshot(weights, cached_only, (*_WANTED, *further))
+
+
 @functools.cache
-def _download(weights: Weights, cached_only: bool = False) -> Path:
-    """The hub repository's snapshot; from the local cache where the hub cannot be reached."""
+def _snapshot(weights: Weights, cached_only: bool, wanted: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
 
     prefix = f"{weights.subfolder}/" if weights.subfolder else ""
@@ -187,7 +235,7 @@ def _download(weights: Weights, cached_only: bool = False) -> Path:
         folder = snapshot_download(
             weights.location,
             revision=weights.revision,
-            allow_patterns=[prefix + each for each in _WANTED],
+            allow_patterns=[prefix + each for each in wanted],
             ignore_patterns=list(_UNWANTED),
             local_files_only=cached_only,
         )

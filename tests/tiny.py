@@ -28,7 +28,7 @@ def build_tiny(root: Path, *, seed: int = 0) -> Path:
     """Write the four folders into `root`, with weights drawn from `seed`; returns `root`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tokenizer = _tokenizer(root / "scorer")
+        tokenizer = build_tokenizer(root / "scorer")
         _pipeline(tokenizer).save_pretrained(root / "pipeline", safe_serialization=True)
         _unet(mid_block=None).save_pretrained(root / "unet-distilled")
         _tiny_autoencoder().save_pretrained(root / "vae-tiny")
@@ -54,7 +54,7 @@ _IMAGE_PROCESSOR = {
 }
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def build_tokenizer(folder: Path) -> CLIPTokenizer:
     """One token a letter: CLIP's own file format, with no merges."""
     letters = "abcdefghijklmnopqrstuvwxyz0123456789,.-'"
     tokens = [*letters, *(f"{each}</w>" for each in letters), "<|startoftext|>", "<|endoftext|>"]
@@ -77,7 +77,7 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def _text_config(tokenizer: CLIPTokenizer) -> dict:
+def text_config(tokenizer: CLIPTokenizer) -> dict:
     return {
         "vocab_size": len(tokenizer),
         "hidden_size": WIDTH,
@@ -103,7 +103,7 @@ def _pipeline(tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
             norm_num_groups=2,
             sample_size=SIZE,
         ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(**_text_config(tokenizer))),
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text_config(tokenizer))),
         tokenizer=tokenizer,
         scheduler=PNDMScheduler(
             beta_start=0.00085,
@@ -163,6 +163,6 @@ def _scorer(tokenizer: CLIPTokenizer) -> CLIPModel:
         "projection_dim": WIDTH,
     }
     config = CLIPConfig(
-        text_config=_text_config(tokenizer), vision_config=vision, projection_dim=WIDTH
+        text_config=text_config(tokenizer), vision_config=vision, projection_dim=WIDTH
     )
     return CLIPModel(config)

@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
+from latentcy.core.errors import UnsuitableError
 from latentcy.core.verdict import Verdict
 from latentcy.gates.black_images import image_verdict
 from latentcy.measure.diagnosis.investigation import investigate
 from latentcy.measure.diagnosis.overflow import provoke_overflow
 from latentcy.measure.images.health import look
 from latentcy.pipelines.devices.device import Device
-from latentcy.pipelines.families import decoder_of
+from latentcy.pipelines.families import decoder_of, family_of
 from latentcy.pipelines.models.catalog import Model
 from latentcy.pipelines.sampler import Generation, open_sampler
 from latentcy.pipelines.variants import Variant
@@ -36,12 +38,18 @@ class Control:
 def overflow_control(model: Model, device: Device) -> Control:
     """Rescales a convolution before a group norm, and generates in fp32 and in fp16.
 
-    Raises LatentcyError where the model's autoencoder has no such convolution.
+    Raises UnsuitableError where the model's autoencoder has no such convolution, or is never run in
+    fp16.
     """
     names: list[str] = []
 
     def rescale(pipeline: Any) -> None:
-        names.append(provoke_overflow(decoder_of(pipeline)))
+        decoder = decoder_of(pipeline)
+        forced = getattr(decoder.config, "force_upcast", False) and decoder.dtype == torch.float16
+        if forced and family_of(pipeline).upcasts_decoder:
+            why = "an autoencoder that its own config keeps out of float16 (force_upcast)"
+            raise UnsuitableError(why)
+        names.append(provoke_overflow(decoder))
 
     healthy = Variant("healthy", "Nothing.")
     rescaled = Variant("rescaled", "A convolution's scale.", prepare=rescale)

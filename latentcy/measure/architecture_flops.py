@@ -29,9 +29,9 @@ def architecture_flops(pipeline: Any, workload: Workload) -> Flops:
 
     def counted(stage: str) -> Any:
         def prepare() -> Callable[[], Any]:
-            one = family.stage_calls(pipeline, shapes)[stage]
-            module = _on_meta(one.module)
-            return lambda: one.call(module)
+            calls = family.stage_calls(pipeline, shapes)[stage]
+            modules = [_on_meta(one.module) for one in calls]
+            return lambda: [one.call(it) for one, it in zip(calls, modules, strict=True)]
 
         return _count_on_meta(prepare)
 

@@ -109,13 +109,24 @@ def _modules_state(part: str, module: nn.Module) -> dict[str, Any]:
             state[f"{part}.{name}"] = getattr(module, name)
     for path, inner in modules.items():
         place = f"{part}.{path}".rstrip(".")
-        hooks = sum(len(getattr(inner, name, ()) or ()) for name in _HOOKS)
+        hooks = len(list(_foreign_hooks(inner)))
         if hooks:
             state[f"hooks of {place}"] = hooks
         if hasattr(inner, "processor"):
             state[f"attention processor of {place}"] = type(inner.processor).__name__
         state |= {f"{place}.{name}": value for name, value in _own_functions(inner)}
     return state
+
+
+def _foreign_hooks(module: nn.Module) -> Iterator[Any]:
+    """A module's hooks but for the recorder that transformers 5 installs at an encoder's first use.
+
+    It does nothing unless hidden states are asked for, and stays.
+    """
+    for name in _HOOKS:
+        for hook in (getattr(module, name, None) or {}).values():
+            if not str(getattr(hook, "__module__", "")).startswith("transformers.utils."):
+                yield hook
 
 
 def _own_functions(owner: Any) -> Iterator[tuple[str, Any]]:

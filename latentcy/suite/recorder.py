@@ -9,6 +9,7 @@ from latentcy.core.record import Record
 from latentcy.core.verdict import INCONCLUSIVE, Verdict
 from latentcy.pipelines.case import Case
 from latentcy.pipelines.devices.device import Device
+from latentcy.pipelines.families import STABLE_DIFFUSION
 from latentcy.pipelines.models.catalog import Model
 from latentcy.store.published_tables import published
 from latentcy.store.results import Results
@@ -69,7 +70,10 @@ class Recorder:
         return self.add_verdict(case, Verdict(gate, INCONCLUSIVE, reason))
 
     def _empty(self, case: Case) -> Record:
-        row = published(None, case.variant.group, case.variant.name)
+        # The published page is of Stable Diffusion 1.x, and says nothing of another family.
+        of_the_page = self._model.family is STABLE_DIFFUSION
+        variant = case.variant
+        row = published(None, variant.group, variant.name) if of_the_page else None
         return Record(
             case=case.id,
             model=self._model.name,

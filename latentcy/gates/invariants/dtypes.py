@@ -90,7 +90,11 @@ def flowing(sampler: Sampler) -> Flow:
     seen: Flow = {}
     running: list[str] = []  # the modules that have begun and not ended, the innermost last
 
+    upcast = _upcast_part(sampler.pipeline, stated)
+
     def note(place: str, word: str, value: Any, allowed: tuple[torch.dtype, ...]) -> None:
+        if place.split(".")[0] == upcast:
+            allowed = (*allowed, torch.float32)
         for tensor in _tensors(value):
             if seen.get((place, word), (allowed[0], allowed))[0] in allowed:
                 if tensor.dtype not in allowed:
@@ -142,6 +146,14 @@ def flowing(sampler: Sampler) -> Flow:
         stack.enter_context(_Products(computed))
         short.generate()
     return seen
+
+
+def _upcast_part(pipeline: Any, stated: torch.dtype) -> str:
+    """The decoder's name where its own config has float16 decoded in float32; else ""."""
+    config = getattr(decoder_of(pipeline), "config", None)
+    forced = getattr(config, "force_upcast", False) and stated == torch.float16
+    family = family_of(pipeline)
+    return family.decoder if forced and family.upcasts_decoder else ""
 
 
 class _Products(TorchDispatchMode):  # type: ignore[misc]

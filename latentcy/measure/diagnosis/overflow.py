@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from latentcy.core.errors import LatentcyError
+from latentcy.core.errors import UnsuitableError
 from latentcy.measure.diagnosis.module_hooks import watch_pipeline
 from latentcy.measure.diagnosis.overflow_origin import OverflowOrigin
 
@@ -50,7 +50,7 @@ def provoke_overflow(decoder: nn.Module) -> str:
         The rescaled module's name, as "decoder.mid_block.resnets.0.conv1".
 
     Raises:
-        LatentcyError: no convolution before a group norm, as in AutoencoderTiny.
+        UnsuitableError: no convolution before a group norm, as in AutoencoderTiny.
     """
     blocks = sorted(decoder.named_modules(), key=lambda item: "mid_block" not in item[0])
     for name, block in blocks:  # the decoder runs its mid block first
@@ -68,9 +68,5 @@ def provoke_overflow(decoder: nn.Module) -> str:
             for part in parameters:
                 part.mul_(scale)
         return f"{name}.conv1"
-    raise LatentcyError(
-        found=f"an autoencoder ({type(decoder).__name__})"
-        " without a convolution before a group norm",
-        expected="an AutoencoderKL, whose decoder's residual blocks have conv1 before norm2",
-        do="provoke the overflow in a variant with the full autoencoder",
-    )
+    name = type(decoder).__name__
+    raise UnsuitableError(f"an autoencoder ({name}) without a convolution before a group norm")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from latentcy.pipelines.families.family import Family, StageCall, StageShapes
+from latentcy.pipelines.families.sdxl import SDXL
 from latentcy.pipelines.families.stable_diffusion import STABLE_DIFFUSION
 
-FAMILIES: tuple[Family, ...] = (STABLE_DIFFUSION,)
+FAMILIES: tuple[Family, ...] = (STABLE_DIFFUSION, SDXL)
 
 __all__ = [
     "FAMILIES",
+    "SDXL",
     "STABLE_DIFFUSION",
     "Family",
     "StageCall",

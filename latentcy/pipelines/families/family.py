@@ -20,6 +20,8 @@ class Family:
         text_encoders, tokenizers: the components that read the prompt, pair by pair.
         encode: the pipeline's method that encodes prompts.
         left_out: arguments of `from_pretrained` that leave out what is not measured.
+        upcasts_decoder: whether the pipeline decodes in float32 where it runs in float16 and the
+            decoder's config says `force_upcast`.
         distilled, tiny: folders beside a local pipeline's: another denoiser, another decoder.
         image_size: of the denoiser's and the decoder's config, pixels of a side; None where they do
             not say.
@@ -30,7 +32,7 @@ class Family:
             latents it starts from.
         embeddings: of a pipeline and prompts: float32 [n, positions, width] on the CPU, as the
             pipeline makes them without guidance.
-        stage_calls: of a pipeline and shapes: the call of "text_encoding", "step" and "decoding".
+        stage_calls: of a pipeline and shapes: the calls of "text_encoding", "step" and "decoding".
     """
 
     name: str
@@ -41,6 +43,7 @@ class Family:
     tokenizers: tuple[str, ...]
     encode: str
     left_out: Mapping[str, Any]
+    upcasts_decoder: bool
     distilled: str
     tiny: str
     image_size: Callable[[Mapping[str, Any], Mapping[str, Any]], int | None]
@@ -48,7 +51,7 @@ class Family:
     guided_rows: Callable[[Any, float], int]
     noise_shape: Callable[[Any, int, int], tuple[int, int, int]]
     embeddings: Callable[[Any, Sequence[str]], torch.Tensor]
-    stage_calls: Callable[[Any, StageShapes], Mapping[str, StageCall]]
+    stage_calls: Callable[[Any, StageShapes], Mapping[str, tuple[StageCall, ...]]]
 
     @property
     def weighted(self) -> tuple[str, ...]:

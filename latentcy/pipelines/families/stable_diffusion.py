@@ -31,7 +31,8 @@ POSITIONS = 77  # tokens of a prompt, as in CLIP
 VOCABULARY = 49408  # ids, as in CLIP
 
 
-def _image_size(denoiser: Mapping[str, Any], decoder: Mapping[str, Any]) -> int | None:
+def image_size(denoiser: Mapping[str, Any], decoder: Mapping[str, Any]) -> int | None:
+    """Pixels of a side, by the configs of a UNet and an autoencoder; None where they do not say."""
     sample, channels = denoiser.get("sample_size"), decoder.get("block_out_channels")
     if not isinstance(sample, int) or not isinstance(channels, list) or not channels:
         return None
@@ -42,13 +43,17 @@ def _guidance_scale(size: int) -> float:
     return GUIDANCE if size >= SMALL_BELOW else SMALL_GUIDANCE
 
 
-def _guided_rows(pipeline: Any, guidance_scale: float) -> int:
-    # diffusers' do_classifier_free_guidance: a UNet that is told the scale itself (LCM) needs one.
+def guided_rows(pipeline: Any, guidance_scale: float) -> int:
+    """Rows an image, as diffusers' do_classifier_free_guidance has it.
+
+    A UNet that is told the scale itself (LCM) needs one.
+    """
     told = getattr(pipeline.unet.config, "time_cond_proj_dim", None) is not None
     return 2 if guidance_scale > 1 and not told else 1
 
 
-def _noise_shape(pipeline: Any, height: int, width: int) -> tuple[int, int, int]:
+def noise_shape(pipeline: Any, height: int, width: int) -> tuple[int, int, int]:
+    """(channels, height, width) of the latents of an image."""
     scale = pipeline.vae_scale_factor
     return pipeline.unet.config.in_channels, height // scale, width // scale
 
@@ -63,7 +68,7 @@ def _embeddings(pipeline: Any, prompts: Sequence[str]) -> torch.Tensor:
     return made[0].float().cpu()
 
 
-def _stage_calls(pipeline: Any, shapes: StageShapes) -> dict[str, StageCall]:
+def _stage_calls(pipeline: Any, shapes: StageShapes) -> dict[str, tuple[StageCall, ...]]:
     positions = pipeline.tokenizer.model_max_length
     size, rows = (shapes.height, shapes.width), shapes.images * shapes.rows
 
@@ -81,9 +86,9 @@ def _stage_calls(pipeline: Any, shapes: StageShapes) -> dict[str, StageCall]:
         return vae.decode(torch.empty((shapes.images, channels, *size), device="meta"))
 
     return {
-        "text_encoding": StageCall(pipeline.text_encoder, encode),
-        "step": StageCall(pipeline.unet, denoise),
-        "decoding": StageCall(pipeline.vae, decode),
+        "text_encoding": (StageCall(pipeline.text_encoder, encode),),
+        "step": (StageCall(pipeline.unet, denoise),),
+        "decoding": (StageCall(pipeline.vae, decode),),
     }
 
 
@@ -96,12 +101,13 @@ STABLE_DIFFUSION = Family(
     tokenizers=("tokenizer",),
     encode="encode_prompt",
     left_out={"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
+    upcasts_decoder=False,
     distilled="unet-distilled",
     tiny="vae-tiny",
-    image_size=_image_size,
+    image_size=image_size,
     guidance_scale=_guidance_scale,
-    guided_rows=_guided_rows,
-    noise_shape=_noise_shape,
+    guided_rows=guided_rows,
+    noise_shape=noise_shape,
     embeddings=_embeddings,
     stage_calls=_stage_calls,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,11 +70,46 @@ def test_another_repository_has_the_promises_by_their_long_options(tmp_path):
 
 
 @pytest.mark.system
+def test_a_message_names_options_as_the_repository_knows_them(tmp_path):
+    ran = collected(tmp_path, "--benchmark", "--latentcy-pairs=many")
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--latentcy-pairs many" in ran.stderr
+    assert "--pairs many" in collected(ROOT, "--benchmark", "--pairs=many").stderr
+
+
+@pytest.mark.system
 def test_a_setting_that_does_not_exist_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\nlatentcy_modell = miniature\n")
     ran = collected(tmp_path, "--benchmark")
     assert ran.returncode == pytest.ExitCode.USAGE_ERROR
     assert "latentcy_modell" in ran.stderr and "did you mean latentcy_model?" in ran.stderr
+
+
+@pytest.mark.system
+def test_an_option_of_another_plugin_stays_that_plugin_s(tmp_path):
+    (tmp_path / "other.py").write_text(
+        "def pytest_addoption(parser):\n    parser.addoption('--device', default='phone')\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "pytest", "-p", "other", "-p", "no:cacheprovider"]
+    asked = ["--benchmark", "--collect-only", "--only=baseline", "--device=tablet"]
+    ran = subprocess.run(
+        [*command, *asked],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "--device is another plugin's here; ours is --latentcy-device" in ran.stdout
+
+
+@pytest.mark.system
+def test_without_pytest_benchmark_there_is_one_message(tmp_path):
+    ran = collected(tmp_path, "--benchmark", "-p", "no:benchmark")
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "leave -p no:benchmark out" in ran.stderr and "Traceback" not in ran.stderr
 
 
 @pytest.mark.system

@@ -336,9 +336,7 @@ def pickle_only(folder: Path) -> None:
 
 def other_class(folder: Path) -> None:
     file = folder / "pipeline/model_index.json"
-    file.write_text(
-        file.read_text().replace("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-    )
+    file.write_text(file.read_text().replace("StableDiffusionPipeline", "FluxPipeline"))
 
 
 def own_code(folder: Path) -> None:
@@ -357,7 +355,7 @@ def broken_json(folder: Path) -> None:
     [
         (remove("pipeline/model_index.json"), "no model_index.json in"),
         (broken_json, "model_index.json, which cannot be read"),
-        (other_class, "a StableDiffusionXLPipeline"),
+        (other_class, "a FluxPipeline"),
         (own_code, "made by code of its own (my_unet)"),
         (lambda folder: shutil.rmtree(folder / "pipeline/vae"), "no folder vae"),
         (remove("pipeline/unet/config.json"), "no config.json"),

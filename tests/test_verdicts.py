@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from latentcy.gates.black_images import image_verdict
-from latentcy.gates.latency import latency_verdict
+from latentcy.gates.latency import LatencyMeasurement, latency_verdict
 from latentcy.gates.memory import memory_verdict
 from latentcy.gates.ssim_and_clip import clip_verdict, ssim_verdict
 from latentcy.measure.images.health import ImageHealth
@@ -48,7 +48,9 @@ TEN = (0.98, 0.99, 1.0, 1.01, 1.02, 0.98, 0.99, 1.0, 1.01, 1.02)
 def latency(seconds, stored=STORED, tolerance=0.1, **settings):
     """The verdict on rounds whose median is `seconds`."""
     rounds = [seconds * 0.99, seconds, seconds * 1.01]
-    return latency_verdict(rounds, stored, tolerance, **{"fingerprint": PRINT} | settings)
+    published = settings.pop("published", None)
+    measured = LatencyMeasurement(rounds, **{"fingerprint": PRINT} | settings)
+    return latency_verdict(measured, stored, tolerance, published=published)
 
 
 def test_latency_within_the_tolerance_of_the_stored_baseline_passes():
@@ -176,24 +178,24 @@ def test_what_disturbed_the_measurement_is_said_where_something_was_compared():
 def test_a_round_that_is_no_time_never_passes(seconds, place):
     rounds = [0.9, 1.0, 1.01]
     rounds[place] = seconds
-    verdict = latency_verdict(rounds, STORED, 0.1, fingerprint=PRINT)
+    verdict = latency_verdict(LatencyMeasurement(rounds, PRINT), STORED, 0.1)
     assert verdict.status == "failed"
     assert f"round {place + 1} of 3 took {seconds} s, which is no latency" in verdict.reason
 
 
 @pytest.mark.parametrize("seconds", [0.5, 9.0])
 def test_rounds_that_are_all_the_same_decide_nothing(seconds):
-    verdict = latency_verdict([seconds] * 3, STORED, 0.1, fingerprint=PRINT)
+    verdict = latency_verdict(LatencyMeasurement([seconds] * 3, PRINT), STORED, 0.1)
     assert verdict.status == "inconclusive"
     assert f"all 3 rounds took exactly {seconds} s" in verdict.reason
 
 
 def test_two_rounds_may_agree_by_chance():
-    assert latency_verdict([1.0, 1.0], STORED, 0.1).status == "passed"
+    assert latency_verdict(LatencyMeasurement([1.0, 1.0]), STORED, 0.1).status == "passed"
 
 
 def test_no_round_decides_nothing():
-    assert latency_verdict([], STORED, 0.1).status == "inconclusive"
+    assert latency_verdict(LatencyMeasurement([]), STORED, 0.1).status == "inconclusive"
 
 
 @pytest.mark.parametrize("tolerance", [NAN, math.inf, -0.1])

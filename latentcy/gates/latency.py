@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, PASSED, Verdict
 from latentcy.gates.stored_bounds import (
@@ -24,23 +24,38 @@ from latentcy.gates.stored_bounds import (
 from latentcy.store.baselines import StoredBaseline, is_seconds
 from latentcy.store.published_tables import PublishedRow
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class LatencyMeasurement:
+    """What was measured of one case, and what it hangs on.
+
+    Attributes:
+        rounds: seconds of each timed generation.
+        fingerprint: a stored baseline that differs in what must agree is not compared.
+        versions: changes since the newest stored run are named.
+        yardstick_seconds: around this measurement; None where it was not timed.
+        marks: what may have disturbed the measurement, as `Conditions.marks()` puts it.
+        speedup: over the reference, where one was measured.
+        device_name: as the driver names it.
+        model: the model's name.
+    """
+
+    rounds: Sequence[float]
+    fingerprint: Mapping[str, str] | None = None
+    versions: Mapping[str, str] | None = None
+    yardstick_seconds: float | None = None
+    marks: Sequence[str] = ()
+    speedup: float | None = None
+    device_name: str = ""
+    model: str = ""
 
 
 def latency_verdict(
-    rounds: Sequence[float],
+    measured: LatencyMeasurement,
     stored: StoredBaseline | None,
     tolerance: float,
     *,
-    fingerprint: Mapping[str, str] | None = None,
-    versions: Mapping[str, str] | None = None,
-    yardstick_seconds: float | None = None,
-    marks: Sequence[str] = (),
     published: PublishedRow | None = None,
-    speedup: float | None = None,
-    device_name: str = "",
-    model: str = "",
 ) -> Verdict:
     """Is the median latency within what each baseline allows that may be held against it?
 
@@ -48,52 +63,33 @@ def latency_verdict(
     (1 + tolerance) times its own.
 
     Args:
-        rounds: seconds of each timed generation.
+        measured: of the case.
         stored: runs of this device and case, or None.
         tolerance: fraction by which the latency may exceed a baseline, and the speed-up fall short.
-        fingerprint: of this measurement; a stored baseline that differs in what must agree is not
-            compared.
-        versions: of this measurement; changes since the newest stored run are named.
-        yardstick_seconds: around this measurement; None where it was not timed.
-        marks: what may have disturbed the measurement, as `Conditions.marks()` puts it.
         published: row for this group and variant; it binds only on an A100 with the row's model.
-        speedup: over the reference, where one was measured.
-        device_name: as the driver names it.
-        model: the model's name.
 
     Returns:
         failed when any baseline that binds is not kept, or a round is no time at all; inconclusive
         when none binds, or the rounds are all the same, which no clock gives.
     """
+    on_its_device = "A100" in measured.device_name
     status, reason = _judge_latency(
-        [float(seconds) for seconds in rounds],
-        stored,
-        tolerance,
-        fingerprint=fingerprint,
-        versions=versions,
-        yardstick_seconds=yardstick_seconds,
-        published=published if "A100" in device_name else None,
-        speedup=speedup,
-        model=model,
+        measured, stored, tolerance, published if on_its_device else None
     )
     compared = status != INCONCLUSIVE
+    marks = measured.marks
     disturbed = f"; measured while {' and '.join(marks)}" if marks and compared else ""
     return Verdict("latency", status, reason + disturbed)
 
 
 def _judge_latency(
-    rounds: Sequence[float],
+    measured: LatencyMeasurement,
     stored: StoredBaseline | None,
     tolerance: float,
-    *,
-    fingerprint: Mapping[str, str] | None,
-    versions: Mapping[str, str] | None,
-    yardstick_seconds: float | None,
     published: PublishedRow | None,
-    speedup: float | None,
-    model: str,
 ) -> tuple[str, str]:
     """Status and reason of a latency."""
+    rounds = [float(seconds) for seconds in measured.rounds]
     unfit = _unfit(rounds)
     if unfit is not None:
         return unfit
@@ -103,23 +99,23 @@ def _judge_latency(
     why_not = NONE_STORED
     held: list[BoundCheck] = []
     if stored is not None:
-        unlike = why_unlike(stored, fingerprint)
+        unlike = why_unlike(stored, measured.fingerprint)
         why_not = unlike or why_not
         if not unlike:
             check = compare_latency(
                 seconds,
                 stored,
                 tolerance,
-                yardstick_seconds=yardstick_seconds,
-                versions=versions,
+                yardstick_seconds=measured.yardstick_seconds,
+                versions=measured.versions,
             )
             held.append(check)
-    if published is not None and model == published.model:
+    if published is not None and measured.model == published.model:
         if published.differs:
             why_not += f"; the published {published.seconds:.4g} s is of another setup: "
             why_not += published.differs
         else:
-            held += _compare_published(seconds, published, tolerance, speedup)
+            held += _compare_published(seconds, published, tolerance, measured.speedup)
     broken = [one for one in held if not one.kept]
     if not held:
         return INCONCLUSIVE, why_not

@@ -65,7 +65,7 @@ class Sampler:
         self.pipeline = pipeline
         self.generating_seconds = 0.0  # spent inside the pipeline, in all calls
         self._switched = dict(switched or {})  # the global switches that `prepare` set
-        self._noise: dict[tuple[int, ...], tuple[torch.Tensor, list[torch.Tensor]]] = {}
+        self._noise: dict[tuple[int, ...], tuple[torch.Tensor, list[torch.Generator]]] = {}
 
     def generate(
         self, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
@@ -165,19 +165,17 @@ class Sampler:
         By those the steps draw theirs, where the scheduler draws any. The workload's own noise is
         kept on the device, with where its generators stood.
         """
-        drawn_by = generators(seeds)
         if seeds in self._noise:
-            noise, states = self._noise[seeds]
-            for each, state in zip(drawn_by, states, strict=True):
-                each.set_state(state)
-            return noise, drawn_by
+            noise, kept = self._noise[seeds]
+            return noise, [each.clone_state() for each in kept]
+        drawn_by = generators(seeds)
         work, pipeline = self.workload, self.pipeline
         shape = family_of(pipeline).noise_shape(pipeline, work.height, work.width)
         channels, height, width = shape
         noise = draw_latents(drawn_by, channels=channels, height=height, width=width)
         noise = noise.to(self.device.torch, denoiser_of(pipeline).dtype)
         if seeds == self.workload.seeds:
-            self._noise[seeds] = noise, [each.get_state() for each in drawn_by]
+            self._noise[seeds] = noise, [each.clone_state() for each in drawn_by]
         return noise, drawn_by
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ from latentcy.core.record import Record
 from latentcy.core.run_info import about_now
 from latentcy.core.settings import Settings
 from latentcy.core.verdict import FAILED, INCONCLUSIVE, Verdict
-from latentcy.gates.latency import latency_verdict
+from latentcy.gates.latency import LatencyMeasurement, latency_verdict
 from latentcy.gates.memory import TensorMemory, memory_verdict
 from latentcy.gates.published_claims import Evidence, Finding, findings
 from latentcy.measure.tensor_memory import peak_tensor_bytes
@@ -206,19 +206,18 @@ class Run:
             return None
         name = self.model.published_as
         row = published(name, case.variant.group, case.variant.name) if name else None
-        verdict = latency_verdict(
-            record.rounds,
-            self.baseline_store.stored(case),
-            self.settings.latency_tolerance,
+        measured = LatencyMeasurement(
+            rounds=record.rounds,
             fingerprint=self.baseline_store.fingerprint(case, record.paired_with),
-            published=row,
+            versions=self.baseline_store.versions,
+            yardstick_seconds=record.yardstick_seconds,
+            marks=record.marks,
             speedup=record.speedup,
             device_name=self.device.name,
             model=name or self.model.name,
-            yardstick_seconds=record.yardstick_seconds,
-            versions=self.baseline_store.versions,
-            marks=record.marks,
         )
+        stored, tolerance = self.baseline_store.stored(case), self.settings.latency_tolerance
+        verdict = latency_verdict(measured, stored, tolerance, published=row)
         return self.recorder.add_verdict(case, verdict)
 
     def stored_images(self, case: Case) -> Verdict | None:

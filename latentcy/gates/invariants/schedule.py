@@ -149,8 +149,6 @@ class _Fresh:
         """The latents as the scheduler has them scaled for a step."""
         own = self._kind(**self._config)  # whose count of steps begins anew
         own.set_timesteps(self._steps, device="cpu")
-        if hasattr(own, "_init_step_index"):
-            own._init_step_index(own.timesteps[place])
         made = own.scale_model_input(torch.as_tensor(latents), own.timesteps[place])
         return as_array(made)
 

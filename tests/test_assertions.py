@@ -55,12 +55,13 @@ def noisy(images, rms, seed=0):
         lambda x: (x * 255).round().astype(np.uint8),
         lambda x: torch.from_numpy(x).permute(0, 3, 1, 2),
         lambda x: torch.from_numpy(x).to(torch.bfloat16),
+        lambda x: torch.from_numpy((x * 255).round().astype(np.uint8)),
         lambda x: [Image.fromarray((one * 255).round().astype(np.uint8)) for one in x],
         lambda x: list(x),
         lambda x: SimpleNamespace(images=x),
         lambda x: [torch.from_numpy(one).permute(2, 0, 1) for one in x],
     ],
-    ids=["array", "uint8", "tensor", "bf16", "PIL", "list", "output", "tensors"],
+    ids=["array", "uint8", "tensor", "bf16", "uint8 tensor", "PIL", "list", "output", "tensors"],
 )
 def test_images_are_taken_in_every_form(form, images):
     given = given_images(form(images))
@@ -233,6 +234,14 @@ def test_golden_images_are_stored_and_then_compared(images, tmp_path):
         GoldenImages(folder, record=False).check("scene", images[:3] * 0.9)
     with pytest.raises(LatentcyError, match="as many of each"):
         GoldenImages(folder, record=False).check("scene", images[:2])
+
+
+def test_fewer_golden_images_take_the_place_of_more(images, tmp_path):
+    folder = tmp_path / "golden"
+    for count in (3, 2):
+        GoldenImages(folder, record=True).check("scene", images[:count])
+    assert sorted(one.name for one in folder.iterdir()) == ["scene-1.png", "scene-2.png"]
+    assert GoldenImages(folder, record=False).check("scene", images[:2], like="float32")
 
 
 def test_a_damaged_golden_image_and_a_broken_one_are_refused(images, tmp_path):

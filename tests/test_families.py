@@ -40,9 +40,7 @@ EXEMPT = {
 ROOMS = ("pipelines/families/", "faults/", "miniature/", "generate/")
 
 
-@pytest.mark.parametrize(
-    "file", [one for one in sorted(ENGINE.rglob("*.py"))], ids=lambda one: one.stem
-)
+@pytest.mark.parametrize("file", sorted(ENGINE.rglob("*.py")), ids=lambda one: one.stem)
 def test_only_a_family_names_its_parts(file):
     name = file.relative_to(ENGINE).as_posix()
     named = WORDS.findall(file.read_text(encoding="utf-8"))

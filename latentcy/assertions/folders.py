@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from latentcy.assertions.given_images import given_pair
 from latentcy.assertions.images import judge_same_images
-from latentcy.assertions.pictures import keep_pictures
+from latentcy.assertions.pictures import keep_pictures, read_picture
 from latentcy.core.errors import LatentcyError
 from latentcy.core.verdict import PASSED, Verdict
 
@@ -29,9 +27,12 @@ def compare_folders(candidate: Path, reference: Path, *, like: str) -> tuple[Ver
             expected="pictures of the same names in both",
             do="generate both with the same prompts and seeds",
         )
+    do = "generate it again, or take it out of both folders"
     here, there = given_pair(
-        [_read(candidate / name) for name in names[0]],
-        [_read(reference / name) for name in names[0]],
+        *(
+            [read_picture(folder / name, expected="a picture", do=do) for name in names[0]]
+            for folder in (candidate, reference)
+        )
     )
     verdict, differences = judge_same_images(here, there, like)
     kept = None if verdict.status == PASSED else keep_pictures(here, there, differences)
@@ -51,15 +52,3 @@ def _names(folder: Path) -> list[str]:
             do="correct the path",
         )
     return sorted(found)
-
-
-def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise LatentcyError(
-            found=f"{path}, which cannot be read ({error})",
-            expected="a picture",
-            do="generate it again, or take it out of both folders",
-        ) from None

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from latentcy.assertions.given_images import given_images
 from latentcy.assertions.images import assert_not_black, assert_same_images
+from latentcy.assertions.pictures import read_picture
 from latentcy.core.errors import LatentcyError
 from latentcy.core.files import write_whole
 from latentcy.core.verdict import PASSED, Verdict
 
 __tracebackhide__ = True  # pytest shows the line of the test
+
+_STORED = "a PNG file, as --benchmark-record stores it"
+_RESTORE = "restore it, or store the images anew with pytest --benchmark-record"
 
 
 class GoldenImages:
@@ -60,20 +64,21 @@ class GoldenImages:
                 expected="the images as they were when they were known to be good",
                 do="store them with pytest --benchmark-record, and look at them",
             )
-        stored = [_read(path) for path in paths]
+        stored = [read_picture(path, expected=_STORED, do=_RESTORE) for path in paths]
         levels = given if not np.isfinite(given).all() else _levels(given).astype(np.float32) / 255
         return assert_same_images(levels, stored, like=like, strict=strict)
 
     def _store(self, name: str, images: np.ndarray) -> Verdict:
         assert_not_black(images)  # what is broken is no golden image
-        for path in self._paths(name):
-            path.unlink()
+        before = self._paths(name)
         for number, image in enumerate(_levels(images), 1):
             content = io.BytesIO()
             Image.fromarray(image).save(content, "PNG")
             path = self.folder / f"{name}-{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content.getvalue(), "the golden images")
+        for path in before[len(images) :]:  # once the new ones are there
+            path.unlink()
         return Verdict("golden images", PASSED, f"{len(images)} stored in {self.folder}")
 
     def _paths(self, name: str) -> list[Path]:
@@ -87,16 +92,3 @@ class GoldenImages:
 
 def _levels(images: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-
-
-def _read(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.convert("RGB")
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise LatentcyError(
-            found=f"{path}, which cannot be read ({error})",
-            expected="a PNG file, as --benchmark-record stores it",
-            do="restore it, or store the images anew with pytest --benchmark-record",
-        ) from None

@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from latentcy.core.errors import LatentcyError
 from latentcy.measure.images.differences import ImageDifferences
 
 __tracebackhide__ = True  # pytest shows the line of the test
@@ -35,6 +36,17 @@ def keep_pictures(
     except OSError:  # the assertion's own message counts
         return None
     return path.absolute()
+
+
+def read_picture(path: Path, *, expected: str, do: str) -> Image.Image:
+    """A picture of three channels. Raises LatentcyError, with `do`, where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise LatentcyError(
+            found=f"{path}, which cannot be read ({error})", expected=expected, do=do
+        ) from None
 
 
 def _name() -> str:

@@ -18,7 +18,7 @@ class NotLoadedError(LatentcyError):
 
 
 class UnsuitableError(LatentcyError):
-    """An optimization that this pipeline cannot have, which is nobody's fault.
+    """Something of ours that this pipeline cannot have, which is nobody's fault.
 
     Attributes:
         reason: why, in one clause.
@@ -28,6 +28,6 @@ class UnsuitableError(LatentcyError):
         self.reason = reason
         super().__init__(
             found=reason,
-            expected="a pipeline that the optimization suits",
-            do="leave the variant out here",
+            expected="a pipeline that it suits",
+            do="leave it out here",
         )

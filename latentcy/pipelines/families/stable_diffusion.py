@@ -58,7 +58,8 @@ def noise_shape(pipeline: Any, height: int, width: int) -> tuple[int, int, int]:
     return pipeline.unet.config.in_channels, height // scale, width // scale
 
 
-def _embeddings(pipeline: Any, prompts: Sequence[str]) -> torch.Tensor:
+def embeddings(pipeline: Any, prompts: Sequence[str]) -> torch.Tensor:
+    """[n, positions, width] float32 on the CPU, without guidance."""
     made = pipeline.encode_prompt(
         list(prompts),
         device=pipeline._execution_device,
@@ -68,28 +69,40 @@ def _embeddings(pipeline: Any, prompts: Sequence[str]) -> torch.Tensor:
     return made[0].float().cpu()
 
 
-def _stage_calls(pipeline: Any, shapes: StageShapes) -> dict[str, tuple[StageCall, ...]]:
+def stage_calls(
+    pipeline: Any, shapes: StageShapes, *, texts: int, added: Mapping[str, Any] | None = None
+) -> dict[str, tuple[StageCall, ...]]:
+    """The calls of a pipeline with a UNet between CLIP and an autoencoder.
+
+    `texts` is how many prompts its text encoders read, `added` what its UNet is told besides.
+    """
     positions = pipeline.tokenizer.model_max_length
     size, rows = (shapes.height, shapes.width), shapes.images * shapes.rows
+    more = {} if added is None else {"added_cond_kwargs": added}
 
     def encode(encoder: Any) -> Any:
-        return encoder(torch.zeros((shapes.rows, positions), dtype=torch.long, device="meta"))
+        return encoder(torch.zeros((texts, positions), dtype=torch.long, device="meta"))
 
     def denoise(unet: Any) -> Any:
         sample = torch.empty((rows, unet.config.in_channels, *size), device="meta")
         width = unet.config.cross_attention_dim
         text = torch.empty((rows, positions, width), device="meta")
-        return unet(sample, torch.zeros((), device="meta"), text)
+        return unet(sample, torch.zeros((), device="meta"), text, **more)
 
     def decode(vae: Any) -> Any:
         channels = vae.config.latent_channels
         return vae.decode(torch.empty((shapes.images, channels, *size), device="meta"))
 
+    encoders = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
     return {
-        "text_encoding": (StageCall(pipeline.text_encoder, encode),),
+        "text_encoding": tuple(StageCall(each, encode) for each in encoders if each is not None),
         "step": (StageCall(pipeline.unet, denoise),),
         "decoding": (StageCall(pipeline.vae, decode),),
     }
+
+
+def _stage_calls(pipeline: Any, shapes: StageShapes) -> dict[str, tuple[StageCall, ...]]:
+    return stage_calls(pipeline, shapes, texts=shapes.rows)
 
 
 STABLE_DIFFUSION = Family(
@@ -108,7 +121,7 @@ STABLE_DIFFUSION = Family(
     guidance_scale=_guidance_scale,
     guided_rows=guided_rows,
     noise_shape=noise_shape,
-    embeddings=_embeddings,
+    embeddings=embeddings,
     stage_calls=_stage_calls,
 )
 
